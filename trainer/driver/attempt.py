@@ -12,7 +12,6 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from finetune.api.errors import RunError
 from finetune.api.record import (
     EXIT_INTERRUPTED,
     EXIT_SUCCESS,
@@ -21,39 +20,36 @@ from finetune.api.record import (
     Result,
     Stage,
 )
-from finetune.api.results import KEPT, MODEL, REPORT, missing_results, read_report
-from finetune.api.timings import TimedStage, started_by
+from finetune.api.results import read_report
+from finetune.api.timings import started_by
 from finetune.api.trainconfig import TrainConfig
-from trainer.data.datafolder import DataFolder, data_of_a_check, data_of_a_run
+from trainer.data.datafolder import data_of_a_check
 from trainer.driver.ablations import ablation_plan
-from trainer.driver.continuing import begin_where_another_ended, continued_by, refuse_control_runs
+from trainer.driver.continuing import continued_by, refuse_control_runs
 from trainer.driver.corpus import with_corpus
 from trainer.driver.derived import OWN, Done, PartOfRecord, Plan, Planned
 from trainer.driver.exits import Exit, LastWords, exit_of, failed_for_good, interrupted
-from trainer.driver.finished import print_report, progress_of, update_from_report
+from trainer.driver.finished import progress_of
 from trainer.driver.here import go_first, prepare_environment, runs_here
 from trainer.driver.lastwords import last_words_of
+from trainer.driver.onerun import OneRun, figures_only
 from trainer.driver.publisher import FINAL_TRIES_SECONDS, Publisher, Reports, open_target
 from trainer.driver.stopping import InterruptedRunError, StopRequest
 from trainer.driver.succession import Succession
-from trainer.driver.workers import Workers, fit
+from trainer.driver.workers import Workers
 from trainer.logs.starting import DRIVER, keep_log
 from trainer.model.torchless import import_torch_beside
 from trainer.preflight.inputs import Inputs, check_inputs
 from trainer.rank.launch import collect_rarely
 from trainer.reporting.stageclock import StageClock
 from trainer.storage.kinds import output_place
-from trainer.storage.manifest import CHECKPOINTS, checkpoint_names
-from trainer.storage.ownership import Ownership, no_checkpoint_left
+from trainer.storage.manifest import CHECKPOINTS
+from trainer.storage.ownership import Ownership
 
 logger = logging.getLogger(__name__)
 
 INTERRUPTED_TRIES_SECONDS = 20.0
 """A pod is killed 30 s after SIGTERM, and a user who presses Ctrl-C waits no longer either."""
-
-
-class MissingResultsError(RunError):
-    """The workers ended well, unasked, and did not leave what they were to write."""
 
 
 def run(config: TrainConfig) -> Exit:
@@ -181,7 +177,7 @@ class Job:
         gc.collect()  # the model of this run, before that of the next is loaded
         return not one.was_finished
 
-    def _failure_of(self, one: "OneRun", *, control: bool) -> str | None:
+    def _failure_of(self, one: OneRun, *, control: bool) -> str | None:
         """Train a further run; return why it failed if it is a control run that would fail again. Any other failure is raised.
 
         The job's own model is finished by then, and another attempt would end in the same way.
@@ -203,7 +199,7 @@ class Job:
         self._publisher.update(warnings=[*failed, *own][:WARNINGS_MAX])
 
     def _run_of(self, config: TrainConfig, reports: Reports, check: Callable[[Inputs], None] = lambda _: None,
-                warnings: Sequence[str] = ()) -> "OneRun":  # fmt: skip
+                warnings: Sequence[str] = ()) -> OneRun:  # fmt: skip
         """Return the next run. The first one has the clock and the workers that the program began with."""
         if self._first:
             self._first, self._workers = False, self._workers.of(config)
@@ -215,98 +211,11 @@ class Job:
         return OneRun(config, reports, self._stop, self._clock, self._workers, check, warnings)
 
 
-class OneRun:
-    """One run, from its check to its results; `check` looks at the input that was found to be valid.
-
-    `warnings` of runs before it stand in its report and record after those on its own input.
-    """
-
-    def __init__(self, config: TrainConfig, reports: Reports, stop: StopRequest, clock: StageClock, workers: Workers,
-                 check: Callable[[Inputs], None] = lambda _: None, warnings: Sequence[str] = ()) -> None:  # fmt: skip
-        self._config, self._reports, self._stop, self._clock, self._workers, self._check = config, reports, stop, clock, workers, check
-        self._earlier = warnings
-        self.was_finished = False
-        """Whether nothing was left to do."""
-
-    def to_its_end(self, *, quiet: bool = False) -> str:
-        """Check, train and report what is not done yet; return the closing words. `quiet`: do not print that nothing was left to do."""
-        config = self._config
-        finished = Ownership.of(config, {}).check_configuration()
-        if not finished and not runs_here(config):
-            self._workers.begin()
-        with data_of_a_run(Path(config.output.directory if config.derived is None else config.derived.main)) as data:
-            return self._with(data, quiet=quiet)
-
-    def _with(self, data: DataFolder, *, quiet: bool) -> str:
-        config, reports = self._config, self._reports
-        reports.update(stage=Stage.READING)
-        inputs = check_inputs(config, data, self._clock.begin, rehearse_here=runs_here(config))
-        self._check(inputs)
-        if self._earlier:
-            inputs = replace(inputs, findings=(*inputs.findings, *self._earlier))
-        ownership = Ownership.of(config, inputs.digests(config)).as_recorded()
-        directory, place = Path(config.output.directory), ownership.place
-        finished = ownership.finished()
-        earlier = continued_by(config, ownership, finished=finished)
-        if earlier is not None:
-            earlier.check(ownership)
-        place.recover(MODEL)  # a form that a killed export had moved aside is not missing
-        to_compare = bool(config.evaluation.ablations) or figures_only(config)
-        missing, report = missing_results(place, config.exports, to_compare=to_compare), read_report(place)
-        if finished and report is not None:
-            reports.update(**update_from_report(report, place))
-        if finished and not missing:
-            self.was_finished = True
-            if not quiet:
-                print(f"{directory} holds this run, finished. Nothing was changed; --overwrite trains it again.")
-            return "this run is finished already; nothing was changed"
-        if finished and not checkpoint_names(place):
-            if not figures_only(config):
-                raise no_checkpoint_left(place, config.job.uid)
-            finished = False  # its checkpoints went when its figures were there, and somebody has removed those
-        if finished:
-            logger.info(
-                "the run in %s is finished, but lacks %s: made from its checkpoints, without training", directory, ", ".join(missing)
-            )
-        else:
-            ownership = begin_where_another_ended(ownership, earlier, config, inputs, data)
-            ownership.write(finished=False)
-            for name in (
-                REPORT,
-                *KEPT.values(),
-            ):  # of an attempt that died before it was recorded as finished: what is trained now has none yet
-                place.remove(name)
-        data.keep()
-        reports.update(warnings=list(inputs.findings)[:WARNINGS_MAX])
-        if inputs.found and config.derived is None:
-            print(f"tokens of an earlier start are used: {', '.join(inputs.found)}", flush=True)
-        self._clock.begin(TimedStage.TOKENS)
-        inputs = inputs.with_tokens(config, data)
-        reports.update(stage=Stage.STARTING)
-        fit(config, inputs, ownership, reports, self._stop, self._clock, self._workers, only_results=finished)
-        if missing := missing_results(place, config.exports, to_compare=to_compare):
-            if self._stop.wanted:
-                raise InterruptedRunError(STOPPED)
-            raise MissingResultsError(f"the workers ended without an error, but {directory} lacks {', '.join(missing)}")
-        ownership.write(finished=True)
-        if config.derived is None:
-            try:
-                print_report(read_report(place) or {})
-            except Exception as error:  # the run is done and written; a terminal that cannot show it changes nothing
-                logger.warning("the report could not be shown: %s", error)
-        return "the model is trained, measured and written"
-
-
 def _failures(failed: int, trained: int) -> str:
     """Return how many control runs failed; `trained` of them were trained."""
     if not failed:
         return ""
     return ", which failed" if failed == trained == 1 else f", {failed} of which failed"
-
-
-def figures_only(config: TrainConfig) -> bool:
-    """Return whether nobody uses the model of a run: it is only measured."""
-    return config.derived is not None and config.derived.figures_only
 
 
 def inspect(config: TrainConfig) -> str:

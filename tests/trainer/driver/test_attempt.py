@@ -161,9 +161,9 @@ def test_a_finished_run_is_asked_for_what_it_lacks_alone(
         results(tmp_path, "adapter", "merged")
 
     (tmp_path / "checkpoints" / "step-3").mkdir(parents=True)
-    monkeypatch.setattr("trainer.driver.attempt.check_inputs", lambda *_, **__: CheckedInputs())
-    monkeypatch.setattr("trainer.driver.attempt.fit", fit)
-    monkeypatch.setattr("trainer.driver.attempt.print_report", lambda _: None)
+    monkeypatch.setattr("trainer.driver.onerun.check_inputs", lambda *_, **__: CheckedInputs())
+    monkeypatch.setattr("trainer.driver.onerun.fit", fit)
+    monkeypatch.setattr("trainer.driver.onerun.print_report", lambda _: None)
     published = Published()
 
     attempted(config, published, StopRequest())
@@ -195,8 +195,8 @@ def test_the_record_says_that_rows_are_read_and_tokenized_until_ray_is_started(
         seen.append(("Ray is started", published.fields["stage"]))
         results(tmp_path, "adapter")
 
-    monkeypatch.setattr("trainer.driver.attempt.check_inputs", checked)
-    monkeypatch.setattr("trainer.driver.attempt.fit", fit)
+    monkeypatch.setattr("trainer.driver.onerun.check_inputs", checked)
+    monkeypatch.setattr("trainer.driver.onerun.fit", fit)
     config = train_config(output={"directory": str(tmp_path), "export": ["adapter"]})
     attempted(config, published, StopRequest())
     assert seen == [
@@ -220,7 +220,8 @@ def test_only_a_program_that_trains_rehearses_the_model_itself(
     def checked(*_: object, rehearse_here: bool) -> None:
         raise InputError("model", f"rehearsed here: {rehearse_here}")
 
-    monkeypatch.setattr("trainer.driver.attempt.check_inputs", checked)
+    for place in ("onerun", "attempt"):
+        monkeypatch.setattr(f"trainer.driver.{place}.check_inputs", checked)
     with pytest.raises(InputError, match=f"rehearsed here: {here}"):
         work(train_config(output={"directory": str(tmp_path)}, workers={"workers": workers}))
 
@@ -246,7 +247,7 @@ def test_ray_comes_up_while_the_rows_are_read_where_workers_will_be_needed(
         assert late.asked == asked
         raise InputError("data.train[0]", "is not there", "name a file that is")
 
-    monkeypatch.setattr("trainer.driver.attempt.check_inputs", refuse)
+    monkeypatch.setattr("trainer.driver.onerun.check_inputs", refuse)
     with pytest.raises(InputError, match="is not there"):
         attempt(config, Published(), StopRequest(), StageClock("driver", 0.0), late)
 
@@ -258,7 +259,7 @@ def test_workers_that_wait_for_an_input_that_is_refused_go_with_the_program(tmp_
 
     monkeypatch.setattr("trainer.driver.workers.prepare_for_ray", lambda _: None)
     monkeypatch.setattr("trainer.driver.workers.start_ray", lambda _: threading.Event().wait())
-    monkeypatch.setattr("trainer.driver.attempt.check_inputs", refuse)
+    monkeypatch.setattr("trainer.driver.onerun.check_inputs", refuse)
     progress = {"file": str(tmp_path / "progress.json")}
     config = train_config(output={"directory": str(tmp_path)}, progress=progress, workers={"workers": 2})
     end = run(config)
@@ -333,8 +334,8 @@ def test_the_checkpoints_of_a_version_that_lacked_a_field_are_continued(tmp_path
     del earlier.lineage["training"]["groupByLength"]
     earlier.write(finished=False)
     recorded, owners = Ownership.recorded(LocalFolder(tmp_path)).owner, []
-    monkeypatch.setattr("trainer.driver.attempt.check_inputs", lambda *_, **__: CheckedInputs())
-    monkeypatch.setattr("trainer.driver.attempt.fit", lambda *given, **_: owners.append(given[2].owner))
+    monkeypatch.setattr("trainer.driver.onerun.check_inputs", lambda *_, **__: CheckedInputs())
+    monkeypatch.setattr("trainer.driver.onerun.fit", lambda *given, **_: owners.append(given[2].owner))
 
     exit_of(lambda: attempted(config, Published(), StopRequest()))
 
@@ -351,8 +352,8 @@ def test_no_row_is_read_or_written_for_a_folder_that_holds_another_run(
     config = train_config(tmp_path, output={"directory": str(tmp_path / "out")})
     Ownership.of(config, {"data.train": "rows"}).write(finished=False)
     before = sorted((tmp_path / "out").rglob("*"))
-    for name in ("data_of_a_run", "data_of_a_check"):
-        monkeypatch.setattr(f"trainer.driver.attempt.{name}", lambda _: pytest.fail("a folder for rows was made"))
+    for place in ("onerun.data_of_a_run", "attempt.data_of_a_check"):
+        monkeypatch.setattr(f"trainer.driver.{place}", lambda _: pytest.fail("a folder for rows was made"))
 
     with pytest.raises(InputError):
         work(train_config(tmp_path, output={"directory": str(tmp_path / "out")}, **change))
@@ -365,8 +366,8 @@ def test_a_finished_run_without_results_and_checkpoints_is_refused_before_ray_st
 ) -> None:
     config = train_config(output={"directory": str(tmp_path)})
     Ownership.of(config, {"data.train": "rows"}).write(finished=True)
-    monkeypatch.setattr("trainer.driver.attempt.check_inputs", lambda *_, **__: CheckedInputs())
-    monkeypatch.setattr("trainer.driver.attempt.fit", lambda *_, **__: pytest.fail("Ray was started"))
+    monkeypatch.setattr("trainer.driver.onerun.check_inputs", lambda *_, **__: CheckedInputs())
+    monkeypatch.setattr("trainer.driver.onerun.fit", lambda *_, **__: pytest.fail("Ray was started"))
 
     with pytest.raises(InputError, match=r"output: the run in .* is finished, but no valid checkpoint of it is left"):
         attempted(config, Published(), StopRequest())
@@ -402,9 +403,9 @@ class RowsForAll(CheckedInputs):
 
 
 def with_controls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trains: Trains) -> tuple[TrainConfig, Published]:
-    monkeypatch.setattr("trainer.driver.attempt.check_inputs", lambda *_, **__: RowsForAll())
-    monkeypatch.setattr("trainer.driver.attempt.fit", trains)
-    monkeypatch.setattr("trainer.driver.attempt.print_report", lambda _: None)
+    monkeypatch.setattr("trainer.driver.onerun.check_inputs", lambda *_, **__: RowsForAll())
+    monkeypatch.setattr("trainer.driver.onerun.fit", trains)
+    monkeypatch.setattr("trainer.driver.onerun.print_report", lambda _: None)
     ablations = ["weightDecay", "dropout", "data"]
     config = train_config(
         output={"directory": str(tmp_path), "export": ["adapter"]}, regularization={"weightDecay": 0.1, "dropout": 0.2},
@@ -466,9 +467,9 @@ def test_warnings_of_what_the_job_begins_with_reach_its_record_and_its_ranks(
     config = train_config(output={"directory": str(tmp_path), "export": ["adapter"]})
     stage = derived(config, "stage", "stage", figures_only=figures_only, export=[Export.ADAPTER])
     plan = Plan(before=[Planned("stage", lambda *_: stage, {"two rows": "data.train"})])
-    monkeypatch.setattr("trainer.driver.attempt.check_inputs", lambda *_, **__: FindingInputs())
-    monkeypatch.setattr("trainer.driver.attempt.fit", trains)
-    monkeypatch.setattr("trainer.driver.attempt.print_report", lambda _: None)
+    monkeypatch.setattr("trainer.driver.onerun.check_inputs", lambda *_, **__: FindingInputs())
+    monkeypatch.setattr("trainer.driver.onerun.fit", trains)
+    monkeypatch.setattr("trainer.driver.onerun.print_report", lambda _: None)
     for _ in range(2):  # and where it was finished before
         Job(plan, published, StopRequest(), StageClock("driver", 0.0), LateWorkers(config)).run(config)  # type: ignore[arg-type]
         expected = ["a row was cut", *([] if figures_only else ["stage: data.train were cut"])]
@@ -501,8 +502,8 @@ def test_results_that_are_missing_are_an_interruption_only_where_somebody_asked_
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: bool
 ) -> None:
     stop = StopRequest()
-    monkeypatch.setattr("trainer.driver.attempt.check_inputs", lambda *_, **__: CheckedInputs())
-    monkeypatch.setattr("trainer.driver.attempt.fit", lambda *_, **__: setattr(stop, "_signals", int(asked)))
+    monkeypatch.setattr("trainer.driver.onerun.check_inputs", lambda *_, **__: CheckedInputs())
+    monkeypatch.setattr("trainer.driver.onerun.fit", lambda *_, **__: setattr(stop, "_signals", int(asked)))
     config = train_config(output={"directory": str(tmp_path), "export": ["adapter"]})
 
     end = exit_of(lambda: attempted(config, Published(), stop))
@@ -521,8 +522,8 @@ def test_a_stopped_attempt_does_not_pass_off_the_results_of_one_before_it_as_its
     Ownership.of(config, {"data.train": "rows"}).write(finished=False)
     results(tmp_path, "adapter")
     stop = StopRequest()
-    monkeypatch.setattr("trainer.driver.attempt.check_inputs", lambda *_, **__: CheckedInputs())
-    monkeypatch.setattr("trainer.driver.attempt.fit", lambda *_, **__: setattr(stop, "_signals", 1))
+    monkeypatch.setattr("trainer.driver.onerun.check_inputs", lambda *_, **__: CheckedInputs())
+    monkeypatch.setattr("trainer.driver.onerun.fit", lambda *_, **__: setattr(stop, "_signals", 1))
 
     end = exit_of(lambda: attempted(config, Published(), stop))
 
@@ -537,8 +538,8 @@ def test_a_form_that_a_killed_export_had_moved_aside_is_put_back_and_not_made_ag
     Ownership.of(config, {"data.train": "rows"}).write(finished=True)
     results(tmp_path, "adapter")
     (tmp_path / "model" / "adapter").rename(tmp_path / "model" / ".adapter.finetune-replaced")
-    monkeypatch.setattr("trainer.driver.attempt.check_inputs", lambda *_, **__: CheckedInputs())
-    monkeypatch.setattr("trainer.driver.attempt.fit", lambda *_, **__: pytest.fail("Ray was started"))
+    monkeypatch.setattr("trainer.driver.onerun.check_inputs", lambda *_, **__: CheckedInputs())
+    monkeypatch.setattr("trainer.driver.onerun.fit", lambda *_, **__: pytest.fail("Ray was started"))
 
     attempted(config, Published(), StopRequest())
 
