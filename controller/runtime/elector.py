@@ -14,7 +14,7 @@ import math
 import random
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -87,6 +87,8 @@ class Elector:
         """The renewTime that we wrote last, perhaps without an answer; empty once the Lease was seen with another."""
         self._seen: tuple[str, float] | None = None
         """The resourceVersion of the Lease that was seen last, and since when by our clock."""
+        self._held: KubeObject | None = None
+        """The Lease as we wrote it last, if the answer came: it is renewed without being read, and a write by anybody else shows."""
         self._longest = timings.duration
         """The longest that any holder we know of may work without a renewal."""
 
@@ -160,6 +162,11 @@ class Elector:
 
     async def _acquire_or_renew(self, started: float) -> bool:
         in_term = started < self._leads_until
+        held, self._held = self._held, None
+        if in_term and held is not None:
+            with suppress(Conflict, NotFound):
+                await self._write(self._client.replace, held)
+                return True
         try:
             lease = await self._client.get(LEASES, self.name, self.namespace)
         except NotFound:
@@ -229,6 +236,7 @@ class Elector:
         written = await send(LEASES, item)
         self._uid = written["metadata"]["uid"]
         self._seen = (written["metadata"]["resourceVersion"], self._clock())
+        self._held = written
 
 
 def _holder(lease: KubeObject) -> str:

@@ -37,6 +37,36 @@ def test_while_the_leader_renews_the_other_waits() -> None:
     play(act)
 
 
+def test_a_renewal_is_one_request_while_nobody_else_writes() -> None:
+    async def act(api: FakeApi, a: Elector, b: Elector) -> None:
+        await a.acquire()
+        keeping = asyncio.create_task(a.keep())
+        await asyncio.sleep(1)
+        before = len(api.requests)
+        await asyncio.sleep(10 * TIMINGS.retry)
+        assert [request.method for request in api.requests[before:]] == ["PUT"] * 10
+        keeping.cancel()
+
+    play(act)
+
+
+def test_a_leader_reads_its_lease_once_after_somebody_edited_it_and_keeps_the_edit() -> None:
+    async def act(api: FakeApi, a: Elector, b: Elector) -> None:
+        await a.acquire()
+        keeping = asyncio.create_task(a.keep())
+        await asyncio.sleep(1)
+        before = len(api.requests)
+        [found] = api.objects(LEASES)
+        api.put(LEASES, {**found, "metadata": {**found["metadata"], "labels": {"team": "a"}}})
+        await asyncio.sleep(2 * TIMINGS.retry)
+        assert [request.method for request in api.requests[before:]] == ["PUT", "GET", "PUT", "PUT"]
+        assert api.objects(LEASES)[0]["metadata"]["labels"] == {"team": "a"}
+        assert a.leading()
+        keeping.cancel()
+
+    play(act)
+
+
 def test_a_lease_that_was_released_is_taken_over_at_once() -> None:
     async def act(api: FakeApi, a: Elector, b: Elector) -> None:
         await a.acquire()
