@@ -15,7 +15,7 @@ from pathlib import Path
 
 import yaml
 
-from controller import watching
+from controller import ownpolicy, watching
 from controller.job import accounts, actions, observe, reconciler, remains, retries, supports
 from controller.job.objects import metadata, policy, rbac
 from controller.job.plan import POLICIES
@@ -47,8 +47,12 @@ CHART_TEMPLATE = CHART / "templates/_rights.tpl"
 MANIFEST = Path("manifests/rbac/rights.yaml")
 DRIVER_TEMPLATE = CHART / "templates/_driver.tpl"
 DRIVER_MANIFEST = Path("manifests/rbac/driver.yaml")
+OWN_TEMPLATE = CHART / "templates/_own.tpl"
+OWN_MANIFEST = Path("manifests/rbac/own.yaml")
 NAME = "finetune-operator"
 """Of role and installation, where no release of Helm gives another."""
+NAMESPACE = "finetune-system"
+"""Of the controller, likewise."""
 
 
 def rules(declared: Iterable[Right]) -> str:
@@ -125,6 +129,27 @@ def driver_manifest_text() -> str:
     return f"# {HEADER}\n" + yaml.safe_dump_all(items, sort_keys=False, width=1000)
 
 
+def own_chart_text() -> str:
+    """Return the spec of the policy for the controller's own account as a named template."""
+    user = 'system:serviceaccount:{{ .Release.Namespace }}:{{ include "finetune-operator.serviceAccountName" . }}'
+    spec = yaml.safe_dump(dict(ownpolicy.spec(user)), sort_keys=False, width=1000)
+    return f'{{{{- /* {HEADER} */ -}}}}\n{{{{- define "finetune-operator.ownPolicy" -}}}}\n{spec}{{{{- end -}}}}\n'
+
+
+def own_manifest_text() -> str:
+    """Return that policy and its binding for kubectl and kustomize."""
+    items = ownpolicy.objects(f"{NAME}-own", f"system:serviceaccount:{NAMESPACE}:{NAME}", _labels())
+    return f"# {HEADER}\n" + yaml.dump_all(items, Dumper=WithoutAliases, sort_keys=False, width=1000)
+
+
+class WithoutAliases(yaml.SafeDumper):
+    """Writes equal parts out, each in its place."""
+
+    def ignore_aliases(self, data: object) -> bool:
+        """Return that nothing is written as a reference."""
+        return True
+
+
 def copies() -> dict[Path, str]:
     """Return every committed copy, by its path in the repository, with the text that it must have."""
     return {
@@ -132,6 +157,8 @@ def copies() -> dict[Path, str]:
         CHART_TEMPLATE: chart_text(),
         DRIVER_MANIFEST: driver_manifest_text(),
         DRIVER_TEMPLATE: driver_chart_text(),
+        OWN_MANIFEST: own_manifest_text(),
+        OWN_TEMPLATE: own_chart_text(),
     }
 
 

@@ -6,11 +6,13 @@ A call that changes something is a dry run: the server authenticates, authorizes
 import json
 import ssl
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http.client import HTTPSConnection
 from typing import Any
 from urllib.parse import quote, urlsplit
 
+from controller.kinds import JOB_LABEL
+from finetune.api.spec import API_VERSION, KIND
 from tests.builders import resource
 from tests.cluster.controlplane import ControlPlane
 from tests.repository import REPOSITORY
@@ -43,6 +45,7 @@ BOUND = {
     "of-admin": ("ClusterRole", "admin"),
     "of-cluster-admin": ("ClusterRole", "cluster-admin"),
 }
+OF_BOT = "-of-bot"
 CONTAINER = {"name": "x", "image": "x"}
 SELF = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
 
@@ -191,11 +194,17 @@ def patch(call: Call) -> dict[str, Any]:
         "configmaps": {"data": {"record.json": "{}"}},
     }
     kind = f"{call.plural}/{call.subresource}" if call.subresource else call.plural
+    if call.name == "annotations-of-bot":
+        return {"metadata": {"annotations": {"touched": "yes"}}}
     return changes.get(kind, {"metadata": {"labels": {"touched": "yes"}}})
 
 
 def content(call: Call, name: str, namespace: str) -> dict[str, Any]:
-    """Return what an object that is created has beside its kind and name."""
+    """Return what an object that is created has beside its kind and name; of one that is of the job `bot`, what says so."""
+    if call.name.endswith(OF_BOT) and call.plural in ("configmaps", "serviceaccounts", "roles", "rolebindings"):
+        owner = {"apiVersion": API_VERSION, "kind": KIND, "name": "bot", "uid": "00000000-0000-0000-0000-000000000000"}
+        metadata = {"name": name, "namespace": namespace, "labels": {JOB_LABEL: "bot"}, "ownerReferences": [owner]}
+        return {**content(replace(call, name=call.name.removesuffix(OF_BOT)), name, namespace), "metadata": metadata}
     template = {"template": {"metadata": {"labels": {"app": "x"}}, "spec": {"containers": [CONTAINER], "restartPolicy": "Never"}}}
     if call.plural in ("roles", "clusterroles"):
         return {"rules": [ROLES[call.name]]}

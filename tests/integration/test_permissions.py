@@ -97,7 +97,8 @@ def accounts(control_plane: ControlPlane) -> Iterator[dict[str, Account]]:
 
         bot, own, other = asyncio.run(start())
         names = {
-            "team-a": ours, "team-b": theirs, "node-1": node, "progress-of-bot": bot["progress"], "progress-of-own": own["progress"],
+            "team-a": ours, "team-b": theirs, "node-1": node, "progress-of-bot": bot["progress"], "annotations-of-bot": bot["progress"],
+            "progress-of-own": own["progress"],
             "head-of-bot": bot["metadata"]["name"], "team-b/progress-of-bot": other["progress"],
             "team-b/head-of-bot": other["metadata"]["name"],
         }  # fmt: skip
