@@ -16,6 +16,7 @@ from tests.cluster.controlplane import start_control_plane
 from tests.cluster.helm import CHART, HelmError, install
 from tests.cluster.instances import CONTROL_PLANE_TIER, NODE_TIER, instances, sweep
 from tests.cluster.node import NodeCluster, own_addresses, preflight, start_node_cluster
+from tests.cluster.openapi import download_all
 from tests.cluster.packages import NodeTierUnavailableError
 from tests.cluster.processes import ProcessError
 from tests.cluster.proxies import proxied
@@ -47,6 +48,7 @@ def preflight_command(options: argparse.Namespace) -> int:
 
 def build_command(options: argparse.Namespace) -> int:
     build(CONTROL_PLANE if options.tier == CONTROL_PLANE_TIER else NODE)
+    download_all()
     return 0
 
 
