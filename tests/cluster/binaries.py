@@ -73,11 +73,12 @@ RECIPES: dict[str, Recipe] = {
     "kubelet": _kubernetes("kubelet"),
     "kube-proxy": _kubernetes("kube-proxy"),
     "helm": Recipe("helm", "helm.sh/helm/v4/cmd/helm"),
+    "rules": Recipe("rules", "."),
     "coredns": Recipe("coredns", "."),
     "pause": Recipe("pause", "."),
 }
-# The last three are not started with it, but tests ask for them, and a build takes longer than a test may.
-CONTROL_PLANE = ("etcd", "kube-apiserver", "kube-controller-manager", "kuberay-operator", "kube-scheduler", "helm", "kueue")
+# The last four are not started with it, but tests ask for them, and a build takes longer than a test may.
+CONTROL_PLANE = ("etcd", "kube-apiserver", "kube-controller-manager", "kuberay-operator", "kube-scheduler", "helm", "kueue", "rules")
 NODE = (*CONTROL_PLANE, "kubelet", "kube-proxy", "coredns", "pause")
 
 
