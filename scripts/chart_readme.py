@@ -16,6 +16,7 @@ import yaml
 from finetune.system.generated import run_generator
 from finetune.system.interpreter import ROOT
 from tests.cluster.binaries import KUBERNETES_VERSION
+from tests.cluster.openapi import DOCUMENTS
 
 CHART = Path("charts/finetune-operator")
 README = CHART / "README.md"
@@ -33,7 +34,8 @@ helm install finetune-operator charts/finetune-operator --namespace finetune-sys
 helm test finetune-operator --namespace finetune-system
 ```
 
-Chart {version}, Kubernetes {kubernetes}. What it renders is accepted by the API server of Kubernetes {tested}, on which it is tested.
+Chart {version}, Kubernetes {kubernetes}. What it renders is accepted by the API server of Kubernetes {tested}, on which it is tested,
+and fits the API that each minor version up to {newest} documents.
 
 - **Upgrade**: build, push and set (`image.tag`, `trainer.image.tag`) the images of the same version first: an older image ignores what
   it does not know, such as new limits of jobs. `helm upgrade` also upgrades the definition of FineTuneJob; jobs stay, and those that run
@@ -119,6 +121,7 @@ def readme(root: Path) -> str:
         version=chart["version"],
         kubernetes=chart["kubeVersion"].removesuffix("-0"),
         tested=KUBERNETES_VERSION.removeprefix("v"),
+        newest=".".join(list(DOCUMENTS)[-1].removeprefix("v").split(".")[:2]),
         rows="\n".join(rows),
     )
 
