@@ -107,6 +107,13 @@ def test_every_minor_version_from_the_oldest_that_the_chart_takes_is_checked() -
     assert KUBERNETES_VERSION in DOCUMENTS
 
 
+def test_the_readme_names_the_versions_that_are_checked() -> None:
+    text = " ".join((REPOSITORY / "README.md").read_text().split())
+    assert f"Kubernetes 1.{minor(OLDEST)} or newer (tests run on 1.{minor(KUBERNETES_VERSION)};" in text
+    assert f"of each other minor version up to 1.{minor(list(DOCUMENTS)[-1])} the API is compared" in text
+    assert f"Without Helm (Kubernetes 1.{minor(FIRST_WITH_POLICIES)} or newer)" in text
+
+
 @pytest.mark.integration
 @pytest.mark.parametrize("values", CI, ids=lambda path: path.stem)
 def test_what_the_chart_renders_for_a_version_is_served_and_taken_by_it(api: ApiDescription, version: str, values: Path) -> None:
