@@ -16,15 +16,15 @@ from tests.trainer.fixtures.rows import write_rows
 # The driver's own program without Ray; where the workers would begin, it says what is imported and ends.
 DRIVER = """
 import sys
-import trainer.driver.attempt
+import trainer.driver.onerun
 from trainer.__main__ import main
 
 def not_fitted(*_, **__):
     print("imported:", *sorted({"torch", "peft", "pandas", "accelerate", "datasets"} & sys.modules.keys()))
     raise SystemExit(0)
 
-trainer.driver.attempt.fit = not_fitted
-trainer.driver.attempt.Workers.begin = lambda _: None
+trainer.driver.onerun.fit = not_fitted
+trainer.driver.onerun.Workers.begin = lambda _: None
 main(sys.argv[1:])
 """
 
