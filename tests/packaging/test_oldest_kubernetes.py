@@ -1,7 +1,7 @@
-"""The oldest Kubernetes that the chart takes knows all that the definition and the admission policy use: its own code says so.
+"""The oldest Kubernetes that the chart takes knows all that the definition and the admission policies use: its own code says so.
 
 Rules in CEL are text to the OpenAPI document: which functions there are, and what a rule may cost, each version of the API server
-decides by itself. The policy is of a later version than the oldest; what the oldest can compile, that one can.
+decides by itself. Policies came after the oldest; what its code can compile, that of later versions can.
 """
 
 import copy
@@ -21,6 +21,7 @@ from tests.packaging.rendered import Objects, kustomization
 pytestmark = pytest.mark.integration
 DEFINITION = ("CustomResourceDefinition", "finetunejobs.finetune.dev")
 POLICY = ("ValidatingAdmissionPolicy", "finetune-operator")
+WITH_RULES = {kind for kind, _ in (DEFINITION, POLICY)}
 
 
 def objections(documents: str) -> list[str]:
@@ -34,7 +35,7 @@ def manifests() -> Objects:
 
 @pytest.fixture
 def installed(manifests: Objects) -> list[dict[str, Any]]:
-    """The definition and the policy."""
+    """The definition and a policy, to be changed."""
     return copy.deepcopy([manifests[DEFINITION], manifests[POLICY]])
 
 
@@ -61,8 +62,10 @@ def test_the_code_that_checks_is_that_of_the_oldest_version() -> None:
     assert versions == [next(iter(DOCUMENTS)).removeprefix("v1.")] * 4
 
 
-def test_the_oldest_version_takes_every_rule_of_definition_and_policy(installed: list[dict[str, Any]]) -> None:
-    assert objections(yaml.safe_dump_all(installed)) == []
+def test_the_oldest_version_takes_every_rule_of_definition_and_policies(manifests: Objects) -> None:
+    items = [item for (kind, _), item in manifests.items() if kind in WITH_RULES]
+    assert {item["kind"] for item in items} == WITH_RULES
+    assert objections(yaml.safe_dump_all(items)) == []
 
 
 def test_the_oldest_version_takes_the_definitions_of_kuberay_and_kueue() -> None:
