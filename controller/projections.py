@@ -85,8 +85,8 @@ def kept_of_pod(item: KubeObject) -> KubeObject:
     status = item.get("status") or {}
     containers = {name: [_kept_of_container(container) for container in status[name]] for name in POD_CONTAINERS if status.get(name)}
     conditions = [condition for condition in status.get("conditions") or [] if condition.get("type") in POD_CONDITIONS]
-    kept = {**_kept(status, ("reason",)), **containers, "conditions": conditions}
-    return {"metadata": _metadata(item), "spec": _kept(item.get("spec"), ("nodeName",)), "status": kept}
+    kept = {**_kept(status, ("reason", "resourceClaimStatuses")), **containers, "conditions": conditions}
+    return {"metadata": _metadata(item), "spec": _kept(item.get("spec"), ("nodeName", "resourceClaims")), "status": kept}
 
 
 def _kept_of_container(container: KubeObject) -> KubeObject:

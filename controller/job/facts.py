@@ -114,7 +114,8 @@ class WorkloadFacts:
 class PodFacts:
     """A pod of one of the job's attempts. `waiting_reason` and `waiting_message` say what keeps a container from starting.
 
-    `preparing_since` is when the pod was scheduled, if no container has started yet: it waits for volumes or images.
+    `preparing_since` is when the pod was scheduled, if no container has started yet: it waits for volumes or images. `unclaimed_since` is
+    when it came, if it has not been scheduled for want of a ResourceClaim that is to be made for it.
     """
 
     name: str
@@ -123,6 +124,7 @@ class PodFacts:
     waiting_reason: str = ""
     waiting_message: str = ""
     preparing_since: datetime | None = None
+    unclaimed_since: datetime | None = None
     out_of_memory: bool = False
     node: str = ""
     failed: bool = False

@@ -114,6 +114,7 @@ def pod_from(item: KubeObject) -> PodFacts:
         waiting_reason=reason,
         waiting_message=message,
         preparing_since=_preparing_since(metadata, status),
+        unclaimed_since=_unclaimed_since(item),
         out_of_memory=any((state.get("terminated") or {}).get("reason") == OUT_OF_MEMORY for state in states),
         node=(item.get("spec") or {}).get("nodeName") or "",
         failed=bool(reasons),
@@ -219,3 +220,11 @@ def _preparing_since(metadata: Mapping[str, Any], status: Mapping[str, Any]) -> 
     placed = (entry for entry in status.get("conditions") or [] if entry.get("type") == "PodScheduled" and entry.get("status") == "True")
     since = next((entry.get("lastTransitionTime") for entry in placed), None) or metadata.get("creationTimestamp")
     return datetime.fromisoformat(since) if since else None
+
+
+def _unclaimed_since(pod: KubeObject) -> datetime | None:
+    """Return since when a ResourceClaim has not been made for a pod: the scheduler leaves it aside meanwhile and says nothing."""
+    spec, status, created = pod.get("spec") or {}, pod.get("status") or {}, pod["metadata"].get("creationTimestamp")
+    wanted = {claim.get("name") for claim in spec.get("resourceClaims") or [] if claim.get("resourceClaimTemplateName")}
+    made = {claim.get("name") for claim in status.get("resourceClaimStatuses") or []}
+    return datetime.fromisoformat(created) if created and not spec.get("nodeName") and wanted - made else None

@@ -16,7 +16,7 @@ ROLE_RANK = {ROLE_HEAD: 0, ROLE_WORKER: 1, ROLE_SUBMITTER: 2}
 """Whose problem explains most: nothing runs without a head, and the submitter comes last."""
 UNSCHEDULABLE = "Unschedulable"
 PREPARING_PATIENCE = timedelta(minutes=2)
-"""Most volumes are attached and images pulled within that time; longer is worth a look, and may never end."""
+"""Most claims are made, volumes attached and images pulled within that time; longer is worth a look, and may never end."""
 
 
 def trouble_of(pods: Sequence[PodFacts]) -> PodFacts | None:
@@ -29,8 +29,8 @@ def trouble_of(pods: Sequence[PodFacts]) -> PodFacts | None:
 
 
 def patience_ends(pods: Sequence[PodFacts], now: datetime) -> datetime | None:
-    """Return when the next pod will have waited too long for its volumes or its image, None if none waits for them."""
-    ends = (pod.preparing_since + PREPARING_PATIENCE for pod in pods if pod.preparing_since is not None)
+    """Return when the next pod will have waited too long for its claim, its volumes or its image, None if none waits for them."""
+    ends = (since + PREPARING_PATIENCE for since in map(_silent_since, pods) if since is not None)
     return min((end for end in ends if end > now), default=None)
 
 
@@ -42,12 +42,13 @@ def kuberay_patience_ends(ray_job: RayJobFacts, pods: Sequence[PodFacts], since:
 def why_not_running(attempt: Attempt, ray_job: RayJobFacts, pods: Sequence[PodFacts], since: datetime, now: datetime) -> str:
     """Return the message that says what an attempt waits for; `since` is when it began to wait for KubeRay."""
     trouble = trouble_of(pods)
-    slow = [pod for pod in pods if pod.preparing_since is not None and now - pod.preparing_since >= PREPARING_PATIENCE]
-    if trouble is None and slow:
-        pod = min(slow, key=_rank)
+    slow = [pod for pod in pods if now - (_silent_since(pod) or now) >= PREPARING_PATIENCE]
+    if slow and (trouble is None or _follows_unclaimed(trouble, slow)):
+        pod = min(slow, key=lambda pod: (pod.unclaimed_since is None, *_rank(pod)))
+        what = "volumes or its image" if pod.unclaimed_since is None else "ResourceClaim"
         return (
-            f"attempt {attempt.number}: pod {pod.name} has been waiting for its volumes or its image since "
-            f"{pod.preparing_since:%H:%M:%S} UTC; see `kubectl describe pod {pod.name}`"
+            f"attempt {attempt.number}: pod {pod.name} has been waiting for its {what} since "
+            f"{_silent_since(pod):%H:%M:%S} UTC; see `kubectl describe pod {pod.name}`"
         )
     if trouble is not None:
         return f"attempt {attempt.number}: pod {trouble.name} waits: {trouble.waiting_reason}: {trouble.waiting_message}".rstrip(": ")
@@ -63,6 +64,17 @@ def why_not_running(attempt: Attempt, ray_job: RayJobFacts, pods: Sequence[PodFa
     if ray_job.deployment_status == "Running":
         return f"attempt {attempt.number}: the Ray cluster is up, the trainer is starting"
     return f"attempt {attempt.number}: KubeRay is starting the Ray cluster"
+
+
+def _silent_since(pod: PodFacts) -> datetime | None:
+    """Return since when a pod waits for what Kubernetes gives it in moments, and tells in events alone if it cannot."""
+    return pod.unclaimed_since or pod.preparing_since
+
+
+def _follows_unclaimed(trouble: PodFacts, slow: Sequence[PodFacts]) -> bool:
+    """Return whether a head finds no node because it follows workers that the scheduler leaves aside."""
+    unclaimed = any(pod.unclaimed_since is not None for pod in slow)
+    return unclaimed and trouble.role == ROLE_HEAD and trouble.waiting_reason == UNSCHEDULABLE
 
 
 def _rank(pod: PodFacts) -> tuple[int, str]:

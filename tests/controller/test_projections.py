@@ -57,6 +57,11 @@ DISRUPTED = {"type": "DisruptionTarget", "status": "True", "reason": "EvictionBy
 CREATING = {"state": {"waiting": {"reason": "ContainerCreating"}}}
 
 
+def claims(item: dict[str, Any]) -> dict[str, Any]:
+    """A pod that waits for GPUs: nothing has been said of a node."""
+    return {**item, "spec": {"resourceClaims": [{"name": "gpus", "resourceClaimTemplateName": "gpus-2"}], "containers": [{"name": "x"}]}}
+
+
 def without_token(item: dict[str, Any]) -> dict[str, Any]:
     del item["spec"]["rayClusterSpec"]["authOptions"]
     return item
@@ -85,6 +90,8 @@ def ray_job_of_bot(item: dict[str, Any]) -> RayJobFacts:
         (pod(containerStatuses=[CREATING], conditions=PLACED), kept_of_pod, pod_from),
         (pod(reason="Evicted", conditions=[*PLACED, DISRUPTED], containerStatuses=[ENDED]), kept_of_pod, pod_from),
         (pod(conditions=[{"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "m"}]), kept_of_pod, pod_from),
+        (claims(pod()), kept_of_pod, pod_from),
+        (claims(pod(resourceClaimStatuses=[{"name": "gpus", "resourceClaimName": "bot-1-gpus-x7k2p"}])), kept_of_pod, pod_from),
     ],
     ids=[
         "RayJob",
@@ -99,6 +106,8 @@ def ray_job_of_bot(item: dict[str, Any]) -> RayJobFacts:
         "pod on its way",
         "evicted pod",
         "pod without a node",
+        "pod without its claim",
+        "pod with its claim",
     ],
 )
 def test_what_is_kept_reads_like_the_whole(item: dict[str, Any], keep: Callable[..., Any], read: Callable[..., Any]) -> None:

@@ -13,9 +13,10 @@ from tests.controller.job.builders import NOW, UID, job
 METADATA = {"name": "bot", "namespace": "team", "uid": UID, "generation": 3, "resourceVersion": "7"}
 
 
-def pod_with(**status: Any) -> PodFacts:
+def pod_with(spec: dict[str, Any] | None = None, **status: Any) -> PodFacts:
     labels = {"finetune.dev/attempt": "2", "finetune.dev/role": "worker"}
-    return pod_from({"metadata": {"name": "p", "creationTimestamp": "2026-03-01T11:55:00Z", "labels": labels}, "status": status})
+    metadata = {"name": "p", "creationTimestamp": "2026-03-01T11:55:00Z", "labels": labels}
+    return pod_from({"metadata": metadata, "spec": spec or {}, "status": status})
 
 
 def test_a_job_is_read_with_its_spec_and_status() -> None:
@@ -118,6 +119,26 @@ PLACED = {"type": "PodScheduled", "status": "True", "lastTransitionTime": "2026-
 )
 def test_a_pod_prepares_until_something_of_it_has_started(status: dict[str, Any], since: datetime | None) -> None:
     assert pod_with(**status).preparing_since == since
+
+
+CLAIMS = [{"name": "gpus", "resourceClaimTemplateName": "gpus-2"}]
+CLAIMED = {"resourceClaimStatuses": [{"name": "gpus", "resourceClaimName": "bot-2-gpus-x7k2p"}]}
+
+
+@pytest.mark.parametrize(
+    ("spec", "status", "since"),
+    [
+        ({"resourceClaims": CLAIMS}, {}, NOW - timedelta(minutes=5)),
+        ({"resourceClaims": CLAIMS}, CLAIMED, None),
+        ({"resourceClaims": [*CLAIMS, {"name": "network", "resourceClaimTemplateName": "nic"}]}, CLAIMED, NOW - timedelta(minutes=5)),
+        ({"resourceClaims": CLAIMS, "nodeName": "node-1"}, {}, None),
+        ({"resourceClaims": [{"name": "gpus", "resourceClaimName": "shared"}]}, {}, None),
+        ({}, {}, None),
+    ],
+    ids=["waits", "made", "one is not", "placed", "one of somebody's", "no claims"],
+)
+def test_a_pod_waits_for_its_claim_until_it_is_made(spec: dict[str, Any], status: dict[str, Any], since: datetime | None) -> None:
+    assert pod_with(spec, **status).unclaimed_since == since
 
 
 @pytest.mark.parametrize("state", ["state", "lastState"])

@@ -57,3 +57,21 @@ def test_a_pod_that_gets_neither_its_volumes_nor_its_image_is_named_after_two_mi
     assert "pod bot-1-head has been waiting for its volumes or its image since 12:00:00 UTC" in message
     assert "`kubectl describe pod bot-1-head`" in message
     assert late.requeue_after is None
+
+
+def test_a_pod_whose_claim_is_not_made_is_named_after_two_minutes_before_the_head_that_follows_it() -> None:
+    lost = pod(role="head", waiting_reason="Unschedulable", waiting_message="didn't match pod affinity rules")
+    for pods in ([pod(unclaimed_since=NOW)], [pod(unclaimed_since=NOW), lost]):
+        what = observed(job(status=status(attempt())), ray_job(1, "", "Initializing"), pods=pods)
+        early = decide(what, 30)
+        assert "ResourceClaim" not in condition(early, ConditionType.RUNNING).message
+        assert early.requeue_after == 90
+        message = condition(decide(what, 120), ConditionType.RUNNING).message
+        assert "pod bot-1-worker has been waiting for its ResourceClaim since 12:00:00 UTC" in message
+        assert "`kubectl describe pod bot-1-worker`" in message
+
+
+def test_what_a_head_lacks_itself_comes_before_a_claim_that_is_not_made() -> None:
+    no_image = pod(role="head", waiting_reason="ImagePullBackOff", waiting_message="words")
+    what = observed(job(status=status(attempt())), ray_job(1, "", "Initializing"), pods=[pod(unclaimed_since=NOW), no_image])
+    assert "pod bot-1-head waits: ImagePullBackOff" in condition(decide(what, 120), ConditionType.RUNNING).message
