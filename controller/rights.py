@@ -16,7 +16,7 @@ from pathlib import Path
 import yaml
 
 from controller import ownpolicy, watching
-from controller.job import accounts, actions, observe, reconciler, remains, retries, supports
+from controller.job import accounts, actions, devices, observe, reconciler, remains, retries, supports
 from controller.job.objects import metadata, policy, rbac
 from controller.job.plan import POLICIES
 from controller.runtime import events
@@ -27,6 +27,7 @@ from finetune.system.interpreter import ROOT
 RIGHTS: tuple[Right, ...] = (
     *watching.RIGHTS,
     *observe.RIGHTS,
+    *devices.RIGHTS,
     *supports.RIGHTS,
     *accounts.RIGHTS,
     *actions.RIGHTS,

@@ -41,6 +41,7 @@ NAMESPACES_MAX = 64
 """Nine watches are open for each; for more, watch all."""
 NamespaceName = Annotated[str, Field(max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")]
 GPU_RESOURCE = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?/[A-Za-z0-9]([-_.A-Za-z0-9]*[A-Za-z0-9])?$"
+GPU_CLAIM_TEMPLATE = r"^([a-z0-9]|\{gpus\})(([-.a-z0-9]|\{gpus\})*([a-z0-9]|\{gpus\}))?$"
 Cpu = Annotated[str, Field(pattern=CPU_QUANTITY)]
 Memory = Annotated[str, Field(pattern=MEMORY_QUANTITY)]
 OptionalText = Annotated[str | None, BeforeValidator(blank_is_none)]
@@ -107,6 +108,13 @@ class Settings(BaseModel):
     )
     gpu_resource: Annotated[str, Field(max_length=317, pattern=GPU_RESOURCE)] = Field(
         "nvidia.com/gpu", alias="GPU_RESOURCE", description="Resource that resources.gpus asks for, as the device plugin names it."
+    )
+    gpu_claim_template: Annotated[
+        Annotated[str, Field(max_length=253, pattern=GPU_CLAIM_TEMPLATE)] | None, BeforeValidator(blank_is_none)
+    ] = Field(
+        None,
+        alias="GPU_CLAIM_TEMPLATE",
+        description="ResourceClaimTemplate in each job's namespace that GPUs are claimed by instead; {gpus} stands for their number.",
     )
     head_cpu: Cpu = Field("300m", alias="HEAD_CPU", description="CPU request of the Ray head.")
     head_memory: Memory = Field("4Gi", alias="HEAD_MEMORY", description="Memory request and limit of the Ray head.")

@@ -46,7 +46,7 @@ and fits the API that each minor version up to {newest} documents.
   `kubectl delete validatingadmissionpolicybinding,validatingadmissionpolicy NAME`.
 - **Two releases** watch different namespaces, and one of them has `crds.enabled: false`. Releases with objects outside namespaces need
   different names.
-- [ci/](ci) has values for common cases: several replicas, monitoring, network policies, one namespace, pinned images.
+- [ci/](ci) has values for common cases: several replicas, monitoring, network policies, one namespace, pinned images, GPUs by claims.
 
 ## Values
 

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from controller.job.devices import missing_devices
 from controller.job.earlier import earlier_of, needed_by
 from controller.job.facts import EarlierFacts, Job, Kueue, Missing, Observed, PodFacts, RayJobFacts, Supports
 from controller.job.failures import ray_job_state
@@ -41,10 +42,18 @@ KUEUE = {StoreState.SYNCED: Kueue.WATCHED, StoreState.ABSENT: Kueue.ABSENT}
 
 
 async def observe(
-    key: str, stores: Stores, reader: Reader, recent: Recent, *, put_off: bool = False, has_no_past: bool = False
+    key: str,
+    stores: Stores,
+    reader: Reader,
+    recent: Recent,
+    *,
+    gpu_claim_template: str | None = None,
+    put_off: bool = False,
+    has_no_past: bool = False,
 ) -> Observed | None:
     """Return what is known about the job `namespace/name`, None if there is no such job.
 
+    `gpu_claim_template` is the administrator's setting of that name, where GPUs are allocated dynamically.
     `put_off`: its next attempt is not going to be created in this pass. What only a creation needs to know is then not asked
     of the API server, for the job may wait for days; what is returned must not be taken for the basis of one.
     `has_no_past`: its first attempt was written a moment ago, and nothing of it or of an earlier one can exist: the caches are enough,
@@ -101,7 +110,9 @@ async def observe(
     observed = replace(observed, earlier=earlier_of(job, lambda name: stores.jobs.get(f"{job.namespace}/{name}")))
     if job.suspended:
         return observed
-    return await _with_references(observed, attempt, stores, reader, recent, asks=asks, has_no_past=has_no_past)
+    observed = await _with_references(observed, attempt, stores, reader, recent, asks=asks, has_no_past=has_no_past)
+    without = await missing_devices(job, gpu_claim_template, recent) if asks else ()
+    return replace(observed, missing=(*observed.missing, *without))
 
 
 def _kueue(stores: Stores, namespace: str) -> Kueue:

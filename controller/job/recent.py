@@ -1,4 +1,4 @@
-"""What was read a moment ago of the objects that many jobs name together: the keys of ConfigMaps, the access modes of claims.
+"""What was read a moment ago of the objects that many jobs name together: keys of ConfigMaps, access modes of claims, devices of templates.
 
 No cache has them, and jobs that are created together mostly name the same. What is there is remembered for a moment; what is
 missing is asked for again by everybody who needs it. Test: tests/controller/job/test_recent.py.
@@ -9,8 +9,8 @@ from collections.abc import Callable
 from typing import Protocol
 
 from controller.job.objects.placement import access_modes
-from controller.runtime.errors import NotFound
-from controller.runtime.resources import CONFIG_MAPS, PERSISTENT_VOLUME_CLAIMS, KubeObject, Resource
+from controller.runtime.errors import NotFound, ResourceAbsent
+from controller.runtime.resources import CONFIG_MAPS, PERSISTENT_VOLUME_CLAIMS, RESOURCE_CLAIM_TEMPLATES, KubeObject, Resource
 
 REMEMBERED_SECONDS = 10.0
 """What changes meanwhile is noticed by the kubelet, as what changes right after it was read."""
@@ -42,6 +42,10 @@ class Recent:
         """Return the access modes of a claim, None if there is none."""
         return await self._words((PERSISTENT_VOLUME_CLAIMS, namespace, name), access_modes, set())
 
+    async def devices(self, namespace: str, name: str, devices_in: Callable[[KubeObject], list[str]]) -> list[str] | None:
+        """Return what `devices_in` says of a ResourceClaimTemplate, None if there is none; ResourceAbsent where none are served."""
+        return await self._words((RESOURCE_CLAIM_TEMPLATES, namespace, name), devices_in, set())
+
     async def _words(self, place: Place, words_of: Callable[[KubeObject], list[str]], wanted: set[str]) -> list[str] | None:
         lock = self._reading.setdefault(place, asyncio.Lock())
         async with lock:
@@ -52,6 +56,8 @@ class Recent:
             resource, namespace, name = place
             try:
                 words = words_of(await self._reader.get(resource, name, namespace))
+            except ResourceAbsent:
+                raise
             except NotFound:
                 return None
             if len(self._known) >= REMEMBERED_MOST:

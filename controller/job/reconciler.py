@@ -148,7 +148,15 @@ class Reconciler:
     async def _observe(self, key: str, *, put_off: bool = False) -> Observed | None:
         """Return what is known about the job; report what cannot be read, unless a retry alone will fix it."""
         try:
-            observed = await observe(key, self._stores, self._client, self._recent, put_off=put_off, has_no_past=self._has_no_past(key))
+            observed = await observe(
+                key,
+                self._stores,
+                self._client,
+                self._recent,
+                gpu_claim_template=self._settings.gpu_claim_template,
+                put_off=put_off,
+                has_no_past=self._has_no_past(key),
+            )
         except KubeError as error:
             item = self._stores.jobs.get(key)
             if item is not None:

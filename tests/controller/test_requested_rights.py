@@ -12,7 +12,15 @@ from controller.job.names import labels
 from controller.job.objects.policy import POLICIES, policy
 from controller.kinds import FINE_TUNE_JOBS, RAY_JOBS
 from controller.runtime import elector
-from controller.runtime.resources import CONFIG_MAPS, EVENTS, LEASES, ROLE_BINDINGS, ROLES, SERVICE_ACCOUNTS
+from controller.runtime.resources import (
+    CONFIG_MAPS,
+    EVENTS,
+    LEASES,
+    RESOURCE_CLAIM_TEMPLATES,
+    ROLE_BINDINGS,
+    ROLES,
+    SERVICE_ACCOUNTS,
+)
 from tests.controller.job.builders import UID
 from tests.controller.job.world import OWNER
 from tests.controller.runtime.builders import until
@@ -48,9 +56,12 @@ async def test_every_right_that_is_granted_is_used_and_no_other_is_asked_for() -
         api.put(kind, already_there("bot-1"))
     api.put(CONFIG_MAPS, already_there("bot-1-config"))
     api.put(POLICIES, policy("ours"))  # without its binding, so that an attempt takes all that it may
-    async with running(api, driver_policy="ours"):
+    one = {"spec": {"devices": {"requests": [{"name": "gpu", "exactly": {"deviceClassName": "gpu.example.com"}}]}}}
+    api.put(RESOURCE_CLAIM_TEMPLATES, {"metadata": {"name": "gpus", "namespace": "team-a"}, "spec": one})
+    async with running(api, driver_policy="ours", gpu_claim_template="gpus"):
         whole = job()
-        api.put(FINE_TUNE_JOBS, {**whole, "metadata": {**whole["metadata"], "uid": UID}})
+        spec = {**whole["spec"], "resources": {"gpus": 1}}
+        api.put(FINE_TUNE_JOBS, {**whole, "metadata": {**whole["metadata"], "uid": UID}, "spec": spec})
         await until(lambda: bool(api.objects(RAY_JOBS)), seconds=20)
         stored = api.objects(FINE_TUNE_JOBS)[0]
         api.put(FINE_TUNE_JOBS, {**stored, "spec": {**stored["spec"], "runPolicy": {"suspend": True}}})

@@ -5,7 +5,7 @@ import yaml
 from pydantic.alias_generators import to_camel
 
 from controller.joblimits import PATTERN, JobLimits
-from controller.settings import GPU_RESOURCE, Settings, SettingsError, load_settings
+from controller.settings import GPU_CLAIM_TEMPLATE, GPU_RESOURCE, Settings, SettingsError, load_settings
 from finetune.api.spec import CPU_QUANTITY, MEMORY_QUANTITY
 from tests.repository import REPOSITORY
 
@@ -93,6 +93,26 @@ def test_chart_and_controller_agree_about_what_a_gpu_is_called() -> None:
 @pytest.mark.parametrize("name", ["amd.com/gpu", "gpu.intel.com/i915", "nvidia.com/mig-1g.10gb"])
 def test_gpus_may_be_called_as_any_device_plugin_calls_them(name: str) -> None:
     assert load_settings([], {**LEAST, "GPU_RESOURCE": name}).gpu_resource == name
+
+
+def test_chart_and_controller_agree_about_templates_of_claims() -> None:
+    schema = json.loads((CHART / "values.schema.json").read_text())["properties"]["trainer"]["properties"]["gpuClaimTemplate"]
+    assert schema["pattern"] == f"^({GPU_CLAIM_TEMPLATE[1:-1]})?$"
+    assert yaml.safe_load((CHART / "values.yaml").read_text())["trainer"]["gpuClaimTemplate"] == ""
+
+
+@pytest.mark.parametrize(
+    ("given", "setting"),
+    [("", None), ("gpus", "gpus"), ("gpus-{gpus}", "gpus-{gpus}"), ("{gpus}", "{gpus}"), ("team.a-{gpus}.h100", "team.a-{gpus}.h100")],
+)
+def test_gpus_may_be_claimed_by_a_template(given: str, setting: str | None) -> None:
+    assert load_settings([], {**LEAST, "GPU_CLAIM_TEMPLATE": given}).gpu_claim_template == setting
+
+
+@pytest.mark.parametrize("given", ["GPUs", "gpus-", "-gpus", "gpus-{n}", "a/b", "{gpus", "gpus " + "x" * 250])
+def test_what_is_no_name_of_a_template_is_refused(given: str) -> None:
+    with pytest.raises(SettingsError, match="GPU_CLAIM_TEMPLATE"):
+        load_settings([], {**LEAST, "GPU_CLAIM_TEMPLATE": given})
 
 
 def test_an_image_may_be_named_by_its_digest() -> None:

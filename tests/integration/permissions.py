@@ -28,6 +28,7 @@ GROUPS = {
     "deployments": "apps/v1",
     "jobs": "batch/v1",
     "leases": "coordination.k8s.io/v1",
+    "resourceclaimtemplates": "resource.k8s.io/v1",
     "customresourcedefinitions": "apiextensions.k8s.io/v1",
     **dict.fromkeys(("validatingadmissionpolicies", "validatingadmissionpolicybindings"), "admissionregistration.k8s.io/v1"),
     **dict.fromkeys(("roles", "rolebindings", "clusterroles", "clusterrolebindings"), f"{RBAC}/v1"),

@@ -68,6 +68,9 @@ def prepare(plane: ControlPlane, namespace: str) -> None:
     create(plane, f"{core}/secrets", "hub", stringData={"token": "x"})
     claim = {"accessModes": ["ReadWriteOnce"], "storageClassName": "", "resources": {"requests": {"storage": "1Gi"}}}
     create(plane, f"{core}/persistentvolumeclaims", "models", spec=claim)
+    requests = [{"name": "gpus", "exactly": {"deviceClassName": "gpu.example.com"}}]
+    templates = f"/apis/resource.k8s.io/v1/namespaces/{namespace}/resourceclaimtemplates"
+    create(plane, templates, "gpus-2", spec={"spec": {"devices": {"requests": requests}}})
     for account, role in (("viewer", "view"), ("editor", "edit")):
         create(plane, f"{core}/serviceaccounts", account)
         subject = {"kind": "ServiceAccount", "name": account, "namespace": namespace}

@@ -155,19 +155,27 @@ def test_limits_of_the_values_are_those_of_the_controller() -> None:
     objects = chart(
         **{"jobs.maxGpus": "0", "jobs.namespaces.team-a.maxGpus": "8", "jobs.namespaces.team-a.allowedModels": "{Qwen/*,claim:models/*}"},
         trainer__gpuResource="amd.com/gpu",
+        trainer__gpuClaimTemplate="gpus-{gpus}",
     )
     settings = load_settings([], environment(objects))
     here, elsewhere = settings.limits_in("team-a"), settings.limits_in("team-b")
     assert (here.max_gpus, here.allowed_models) == (8, ("Qwen/*", "claim:models/*"))
     assert (elsewhere.max_gpus, elsewhere.max_workers, elsewhere.allowed_models) == (0, None, ("*",))
     assert settings.gpu_resource == "amd.com/gpu"
+    assert settings.gpu_claim_template == "gpus-{gpus}"
 
 
 def test_values_of_an_older_chart_limit_nothing() -> None:
-    objects = chart(jobs__allowedModels="null", jobs__maxGpus="null", jobs__namespaces="null", trainer__gpuResource="null")
+    objects = chart(
+        jobs__allowedModels="null",
+        jobs__maxGpus="null",
+        jobs__namespaces="null",
+        trainer__gpuResource="null",
+        trainer__gpuClaimTemplate="null",
+    )
     settings = load_settings([], environment(objects))
     assert settings.limits_in("team-a") == JobLimits()
-    assert settings.gpu_resource == "nvidia.com/gpu"
+    assert (settings.gpu_resource, settings.gpu_claim_template) == ("nvidia.com/gpu", None)
 
 
 def test_probes_ask_where_the_controller_answers(rendered: Objects) -> None:

@@ -80,6 +80,7 @@ def test_schema_and_values_know_the_same_values() -> None:
         ({"jobs.namespaces": {"Team_A": {"maxGpus": 1}}}, ["'Team_A' does not match pattern"]),
         ({"jobs.namespaces": {"team-a": {"maxGpu": 1}}}, ["additional properties 'maxGpu' not allowed"]),
         ({"trainer.gpuResource": "gpu"}, ["/trainer/gpuResource"]),
+        ({"trainer.gpuClaimTemplate": "gpus-{number}"}, ["/trainer/gpuClaimTemplate"]),
         ({"watchNamespaces": ["Team_A"]}, ["/watchNamespaces/0"]),
         ({"jobs.allowedSecrets": "x"}, ["additional properties 'allowedSecrets' not allowed"]),
         ({"crds.install": True}, ["/crds", "additional properties 'install' not allowed"]),

@@ -47,6 +47,11 @@
 - apiGroups: [rbac.authorization.k8s.io]
   resources: [rolebindings, roles]
   verbs: [get, list, watch, create]
+# Read where GPUs are allocated dynamically (trainer.gpuClaimTemplate): without its template a pod waits, and says
+# nothing.
+- apiGroups: [resource.k8s.io]
+  resources: [resourceclaimtemplates]
+  verbs: [get]
 {{- end -}}
 {{- define "finetune-operator.clusterRules" -}}
 # Read before drivers share an account: the policy limits each of them to its own progress ConfigMap.

@@ -45,6 +45,10 @@ class TrainerSettings(Protocol):
         """Name of the resource that GPUs are asked for by."""
 
     @property
+    def gpu_claim_template(self) -> str | None:
+        """Name of the ResourceClaimTemplate that GPUs are claimed by instead; None where they are not."""
+
+    @property
     def head_cpu(self) -> str:
         """CPU request of the head."""
 

@@ -14,6 +14,7 @@ from controller.job.facts import Job
 from controller.job.objects import safety
 from controller.job.objects.configmap import config_text
 from controller.job.objects.form import CONFIG_ANNOTATION, CONFIG_VOLUME, SHARED_ACCOUNT, Form
+from controller.job.objects.gpus import ask_for_gpus
 from controller.job.objects.metadata import TrainerSettings
 from controller.job.objects.placement import claims, head_affinity, worker_affinity
 from controller.job.quantities import memory_bytes
@@ -71,12 +72,7 @@ def head_template(job: Job, attempt: int, settings: TrainerSettings, form: Form 
 def worker_template(job: Job, attempt: int, settings: TrainerSettings, form: Form = Form(), *, one_node: bool = False) -> Pod:
     """Return the workers' template: each pod has `resources` and no token. With `one_node` all share a node."""
     resources = job_resources(job)
-    sizes = _sizes(resources.cpu, resources.memory)
-    container = _trainer_container(safety.WORKER_CONTAINER, job, settings, sizes)
-    if resources.gpus:
-        for kind in ("requests", "limits"):
-            sizes[kind][settings.gpu_resource] = str(resources.gpus)
-        container["env"].append({"name": "NCCL_DEBUG", "value": "WARN"})
+    container = _trainer_container(safety.WORKER_CONTAINER, job, settings, _sizes(resources.cpu, resources.memory))
     container["ports"] = [{"name": "metrics", "containerPort": names.METRICS_PORT}]
     template = _template(job, attempt, names.ROLE_WORKER, settings, container)
     template["metadata"]["annotations"] = dict(SCRAPED)
@@ -90,6 +86,9 @@ def worker_template(job: Job, attempt: int, settings: TrainerSettings, form: For
     if resources.node_selector:
         template["spec"]["nodeSelector"] = dict(resources.node_selector)
     template["spec"] |= _tolerations(resources)
+    if resources.gpus:
+        container["env"].append({"name": "NCCL_DEBUG", "value": "WARN"})
+        ask_for_gpus(template["spec"], resources.gpus, settings)
     return template
 
 

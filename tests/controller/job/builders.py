@@ -31,6 +31,7 @@ class Settings:
     submitter_memory: str = "512Mi"
     ray_version: str = "2.60.0"
     gpu_resource: str = "nvidia.com/gpu"
+    gpu_claim_template: str | None = None
     allowed_priority_classes: Sequence[str] = ("*",)
     allowed_toleration_keys: Sequence[str] = ("*",)
     allowed_token_secrets: Sequence[str] = ("*",)
