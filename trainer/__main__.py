@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from finetune.api.record import EXIT_INPUT
 from finetune.api.trainconfig import TrainConfig
+from finetune.system.hubaccess import close_but_for_fetching
 from finetune.system.interpreter import forget_current_folder, print_in_any_locale, use_utf8
 from finetune.system.scratch import remove_all
 
@@ -57,6 +58,7 @@ def abandon(exit_code: int) -> None:
 if __name__ == "__main__":
     faulthandler.enable(all_threads=False)  # where a crash below Python happened goes to the log
     use_utf8()
+    close_but_for_fetching()  # after use_utf8, which starts the program again with its environment
     forget_current_folder()
     print_in_any_locale()
     sys.exit(main())

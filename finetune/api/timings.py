@@ -32,6 +32,8 @@ class TimedStage(StrEnum):
     """Rows are tokenized."""
     RAY = "Ray"
     """Ray starts, or is joined: while rows are read, unless only results are missing."""
+    FETCH = "fetch"
+    """Weights come from the hub, once on each node; not where nothing is loaded from there."""
     WORKERS = "workers"
     """What the start of the ranks takes after the tokens: it begins beside the checks. Up to the first line of rank 0's own work.
 

@@ -16,6 +16,7 @@ from finetune.api.record import LOG_LINE_MAX, LOG_LINES_MAX
 from finetune.api.results import LOGS
 from finetune.api.trainconfig import TrainConfig
 from finetune.system.files import whole_letters
+from finetune.system.hubaccess import kept_tokens
 from finetune.system.redaction import printable, redact, secret_values
 from trainer.driver.exits import cause_of, dead_ranks, told_by
 from trainer.logs.following import END_OF_LOG
@@ -46,7 +47,7 @@ def last_words_of(config: TrainConfig, error: BaseException, patience_seconds: f
 
 def presentable(text: str) -> list[str]:
     """Return the last lines as a record takes them: few, short, without secrets."""
-    lines = redact(printable(whole_letters(text)), secret_values(os.environ)).splitlines()
+    lines = redact(printable(whole_letters(text)), secret_values(os.environ | kept_tokens())).splitlines()
     return [line.rstrip()[:LOG_LINE_MAX] for line in lines if line.strip()][-LOG_LINES_MAX:]
 
 

@@ -15,6 +15,8 @@ from typing import Any
 
 from finetune.api.timings import TimedStage
 from finetune.api.trainconfig import TrainConfig
+from finetune.system.hubaccess import closed_environment
+from trainer.driver.fetching import fetch_for_ranks
 from trainer.driver.here import fit_here, runs_here
 from trainer.driver.publisher import Reports
 from trainer.driver.raystart import STARTS, environment_of_box, prepare_for_ray, ray_folder, resources_of_a_rank, start_ray
@@ -37,9 +39,10 @@ def fit(config: TrainConfig, inputs: Inputs, ownership: Ownership, publisher: Re
         workers: "Workers", *, only_results: bool = False) -> None:  # fmt: skip
     """Run the ranks; returns when all have ended well, raises their error otherwise. `only_results`: without training."""
     if runs_here(config):
+        inputs = fetch_for_ranks(config, inputs, clock)
         fit_here(config, inputs, ownership, publisher, stop, clock, only_results=only_results)
     else:
-        workers.train(pickle.dumps(inputs), ownership.owner, publisher, stop, only_results=only_results)
+        workers.train(inputs, ownership.owner, publisher, stop, only_results=only_results)
 
 
 class Workers:
@@ -79,7 +82,7 @@ class Workers:
             self._thread = threading.Thread(target=self._work, name="ray", daemon=True)
             self._thread.start()
 
-    def train(self, inputs: bytes, owner: str, publisher: Reports, stop: StopRequest, *, only_results: bool = False) -> None:
+    def train(self, inputs: Inputs, owner: str, publisher: Reports, stop: StopRequest, *, only_results: bool = False) -> None:
         """Have the workers train; returns when all have ended well, raises their error or RayNotStartedError otherwise.
 
         Order says what the arguments are.
@@ -90,7 +93,9 @@ class Workers:
         box = self._box.result()
         import ray
 
-        ray.get(box.give.remote(Order(inputs, owner, self._clock.passed_on("rank 0"), only_results)))
+        inputs = fetch_for_ranks(self._config, inputs, self._clock)
+        self._clock.begin(TimedStage.WORKERS)
+        ray.get(box.give.remote(Order(pickle.dumps(inputs), owner, self._clock.passed_on("rank 0"), only_results)))
         reader = BoxReader(box, stop)
         publisher.poll(reader)
         try:
@@ -167,6 +172,8 @@ def ray_trainer(config: TrainConfig, payload: Any) -> Any:
             storage_path=str(ray_folder() / "train"),
             # Retries are the controller's, except for workers that do not come up: once more, as for Ray itself.
             failure_config=FailureConfig(max_failures=0, controller_failure_limit=STARTS - 1),
+            # For processes that inherit the pod's environment; those of a local Ray inherit that of this program, which is closed.
+            worker_runtime_env={"env_vars": closed_environment()},
         ),
         backend_config=ProcessGroupConfig("nccl" if use_gpu else "gloo"),
     )

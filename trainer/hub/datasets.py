@@ -1,31 +1,31 @@
-"""Reads a data set of the Hugging Face hub at one commit, with clear errors and bounded waits.
+"""Fetches a data set of the Hugging Face hub at one commit, with clear errors and bounded waits.
 
 What the user must change (no such set, no access, no such split) is an InputError; a hub that does not answer or fails is
 HubUnavailable, as for models. Test: tests/trainer/hub/test_datasets.py.
 """
 
 import os
-from collections.abc import Iterator
 from typing import Any, NoReturn
 
 from finetune.api.errors import InputError
 from finetune.api.sources import HuggingFaceDataset
-from trainer.data.records import Record
 from trainer.hub.connection import HubUnavailable, hub_timeout_seconds
 
 
-def read_hub(field: str, source: HuggingFaceDataset) -> tuple[Iterator[Record], str]:
-    """Return the records of a split and the commit that they belong to. Reads HF_TOKEN and HF_ENDPOINT."""
+def load_rows(field: str, source: HuggingFaceDataset) -> tuple[Any, str | None]:
+    """Return a split, whose rows are on this disk, and the commit that they belong to, if it is known.
+
+    Reads HF_TOKEN and HF_ENDPOINT.
+    """
     from huggingface_hub import constants
 
     token = os.environ.get("HF_TOKEN") or None
     try:
         # Offline, only what the cache has can be read, at the revision asked for.
         commit = source.revision if constants.HF_HUB_OFFLINE else _commit(source, token)
-        rows = _load(source, commit, token)
+        return _load(source, commit, token), commit
     except Exception as error:
         _raise_as_ours(error, field, source, constants.ENDPOINT, token)
-    return (Record(f"row {number}", values, typed=True) for number, values in enumerate(rows, start=1)), commit or "of the cache"
 
 
 def _commit(source: HuggingFaceDataset, token: str | None) -> str | None:

@@ -50,7 +50,7 @@ class HubSettings:
         cache = os.environ.get("HF_HUB_CACHE") or (os.path.join(home, "hub") if home else constants.HF_HUB_CACHE)
         return cls(
             endpoint=os.environ.get("HF_ENDPOINT") or constants.ENDPOINT,
-            token=get_token(),
+            token=None if constants.HF_HUB_OFFLINE else get_token(),
             cache=Path(cache),
             timeout_seconds=hub_timeout_seconds(),
         )
@@ -70,12 +70,10 @@ def fetch(name: str, revision: str | None, settings: HubSettings, *, weights: bo
 
     When the hub cannot be reached, a complete copy in the hub's cache serves instead, and `source` says so.
     """
-    patterns = SMALL_FILES + (WEIGHT_FILES if weights else [])
-    if revision is not None and COMMIT.fullmatch(revision):
-        # A commit never changes: ranks that start together, or again, need not ask the hub.
-        cached = _cached(name, revision, settings, patterns)
-        if cached is not None:
-            return Snapshot(cached, revision, f"hub {settings.endpoint}, commit {revision}, as cached in {settings.cache}")
+    cached_already = cached_commit(name, revision, settings, weights=weights)
+    if cached_already is not None:
+        return cached_already
+    patterns = _patterns(weights)
     try:
         _check_access(name, revision, settings)
         # By its name, not by the commit just seen, so that the cache records which commit the name refers to.
@@ -89,6 +87,20 @@ def fetch(name: str, revision: str | None, settings: HubSettings, *, weights: bo
         source = f"cache of the hub at {settings.cache}, commit {cached.name} (the hub itself was not reached)"
         return Snapshot(cached, cached.name, source)
     return Snapshot(path, path.name, f"hub {settings.endpoint}, commit {path.name}")
+
+
+def cached_commit(name: str, revision: str | None, settings: HubSettings, *, weights: bool) -> Snapshot | None:
+    """Return the files of a commit if the cache has them all: a commit never changes, and the hub need not be asked. None for a name."""
+    if revision is None or not COMMIT.fullmatch(revision):
+        return None
+    cached = _cached(name, revision, settings, _patterns(weights))
+    if cached is None:
+        return None
+    return Snapshot(cached, revision, f"hub {settings.endpoint}, commit {revision}, as cached in {settings.cache}")
+
+
+def _patterns(weights: bool) -> list[str]:
+    return SMALL_FILES + (WEIGHT_FILES if weights else [])
 
 
 def _check_access(name: str, revision: str | None, settings: HubSettings) -> None:

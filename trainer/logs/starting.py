@@ -14,6 +14,7 @@ from pathlib import Path
 
 from finetune.api.results import LOGS
 from finetune.api.trainconfig import TrainConfig
+from finetune.system.hubaccess import kept_tokens
 from finetune.system.interpreter import ROOT
 from trainer.logs.following import Watched
 from trainer.logs.kept import folder_of_attempt
@@ -52,7 +53,8 @@ def keep_log(config: TrainConfig, name: str, title: str) -> bool:
                "--pid": own.pid, "--started": own.started}  # fmt: skip
     command = [sys.executable, "-I", "-S", "-c", PROGRAM, str(ROOT), *(str(part) for pair in options.items() for part in pair), *sources]
     try:
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, cwd="/", start_new_session=True)
+        # What was taken out of the environment must not come into the log either.
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, cwd="/", start_new_session=True, env=os.environ | kept_tokens())
     except OSError as error:
         logger.warning("the log of %s is not kept in the output: %s", title, error)
         return False

@@ -14,7 +14,7 @@ from pathlib import Path
 from finetune.api.adaptation import CORPUS
 from finetune.api.errors import InputError
 from finetune.api.sources import Initialization, ModelSource
-from trainer.hub import models as hub
+from trainer.hub.fetching import model_files
 from trainer.model import package
 from trainer.model.earlier import adapted_folder, field_of, source_of, untouched
 from trainer.model.folder import check_folder
@@ -75,7 +75,7 @@ def locate(model: ModelSource, *, weights: bool = True) -> LocatedModel:
         found = _from_store(model, model.name) or _from_package(model, model.name)
         if found is not None:
             return found
-    snapshot = hub.fetch(model.name, model.revision, hub.HubSettings.from_environment(), weights=weights)
+    snapshot = model_files(model.name, model.revision, weights=weights)
     check_folder(snapshot.path, "model.name", weights=weights)
     return LocatedModel(
         name=model.name,

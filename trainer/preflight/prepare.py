@@ -148,7 +148,7 @@ def read_source(field: str, source: Source, task: Task[E], findings: list[str]) 
     """Yield the examples of one source; its findings are added to `findings` once all are read."""
     empty = Empty()
     if source.hugging_face is not None:
-        from trainer.hub.datasets import read_hub
+        from trainer.hub.fetching import read_hub
 
         name = source.hugging_face.name
         folded, commit = read_hub(f"{field}.huggingFace", source.hugging_face)

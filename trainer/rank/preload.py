@@ -7,12 +7,14 @@ Tests: tests/trainer/rank/test_preload.py, tests/trainer/driver/test_localgroup.
 import importlib
 import os
 
+from finetune.system.hubaccess import close
 from trainer.rank.launch import DEEPSPEED, PRELOAD_VARIABLE
 
 RAY_TRAIN = "ray.train.v2._internal.execution.worker_group.worker"
 """Where the class of Ray Train's workers is."""
 
 if os.environ.get(PRELOAD_VARIABLE):
+    close()  # before the libraries are imported, which read it once
     # Libraries look for a GPU when they are imported; a rank that has one gets no such process.
     os.environ.update(CUDA_VISIBLE_DEVICES="", DS_ACCELERATOR="cpu")
     importlib.import_module(RAY_TRAIN)

@@ -14,6 +14,7 @@ from typing import Any
 
 from finetune.api.timings import TimedStage
 from finetune.api.trainconfig import TrainConfig
+from finetune.system.hubaccess import close
 from trainer.logs.starting import keep_log, rank_name
 from trainer.rank.imports import import_for_rank
 from trainer.rank.launch import use_threads
@@ -36,6 +37,7 @@ class Payload:
 
 def train_worker(settings: dict[str, Any]) -> None:
     """Run one rank; `settings` holds a Payload under 'payload'."""
+    close()  # whatever this process inherited, and before the first library of the hub
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     payload: Payload = settings["payload"]
     config = TrainConfig.model_validate(payload.config)

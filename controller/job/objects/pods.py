@@ -161,7 +161,7 @@ def _environment(job: Job, settings: TrainerSettings) -> Iterator[dict[str, Any]
     for name, value in {**THREADS_ENVIRONMENT, **settings.trainer_env, **own}.items():
         yield {"name": name, "value": value}
     secret = job.valid_spec.model.token_secret
-    if secret is not None:
+    if secret is not None:  # for the processes that fetch from the hub: the trainer takes it from all others
         yield {"name": "HF_TOKEN", "valueFrom": {"secretKeyRef": {"name": secret.name, "key": secret.key}}}
 
 

@@ -1,6 +1,7 @@
 """A small server that speaks as much of the Hugging Face hub's HTTP as the client uses, on the loopback interface.
 
-It serves the files of a folder under one commit. Its behavior can be set: open, gated, private, missing, failing, silent.
+It serves the files of a folder under one commit, and of others under further ones: `history` and `main` can be changed while it runs. Its
+behavior can be set: open, gated, private, missing, failing, silent.
 """
 
 import hashlib
@@ -37,6 +38,7 @@ class HubServer(ThreadingHTTPServer):
     def __init__(self, folder: Path, behavior: Behavior) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.folder, self.behavior = folder, behavior
+        self.history, self.main = {COMMIT: folder}, COMMIT
         self.requests: list[str] = []
         self.released = threading.Event()
 
@@ -78,25 +80,32 @@ class Handler(BaseHTTPRequestHandler):
             return self.file(revision, file)
         return self.send(404, b"", {"X-Error-Code": "RepoNotFound"})
 
+    def at(self, revision: str) -> tuple[str, Path | None]:
+        """Return the commit that a revision means, and its files; None if there is no such revision."""
+        commit = self.server.main if revision in ("", "main") else revision
+        return commit, self.server.history.get(commit)
+
     def describe(self, rest: str) -> None:
-        files = sorted(self.server.folder.iterdir())
         _, kind, revision, *_ = [*rest.split("/"), "", "", ""]
-        if revision and revision not in (COMMIT, "main"):
+        commit, folder = self.at(revision)
+        if folder is None:
             return self.send(404, b"", {"X-Error-Code": "RevisionNotFound"})
+        files = sorted(folder.iterdir())
         if kind == "tree":
             tree = [{"type": "file", "path": file.name, "size": file.stat().st_size, "oid": etag_of(file)} for file in files]
             return self.send_json(tree)
         gated = "manual" if self.server.behavior is Behavior.GATED else False
-        info = {"id": NAME, "modelId": NAME, "sha": COMMIT, "gated": gated, "siblings": [{"rfilename": file.name} for file in files]}
+        info = {"id": NAME, "modelId": NAME, "sha": commit, "gated": gated, "siblings": [{"rfilename": file.name} for file in files]}
         return self.send_json(info)
 
     def file(self, revision: str, name: str) -> None:
-        file = self.server.folder / name
-        if revision not in (COMMIT, "main"):
+        commit, folder = self.at(revision)
+        if folder is None:
             return self.send(404, b"", {"X-Error-Code": "RevisionNotFound"})
+        file = folder / name
         if not file.is_file():
-            return self.send(404, b"", {"X-Error-Code": "EntryNotFound", "X-Repo-Commit": COMMIT})
-        return self.send(200, file.read_bytes(), {"ETag": f'"{etag_of(file)}"', "X-Repo-Commit": COMMIT})
+            return self.send(404, b"", {"X-Error-Code": "EntryNotFound", "X-Repo-Commit": commit})
+        return self.send(200, file.read_bytes(), {"ETag": f'"{etag_of(file)}"', "X-Repo-Commit": commit})
 
     def send_json(self, value: Any) -> None:
         self.send(200, json.dumps(value).encode(), {"Content-Type": "application/json"})

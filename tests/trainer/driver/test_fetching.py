@@ -1,0 +1,180 @@
+"""What ranks load is fetched once on each node before they load it, by a process that is no rank."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from finetune.api.sources import ModelSource
+from finetune.api.tasks import ModelFamily
+from finetune.api.timings import TimedStage
+from finetune.api.trainconfig import AdaptedModel, RunModel
+from finetune.system.hubaccess import closed_environment
+from tests.builders import train_config
+from tests.repository import REPOSITORY
+from tests.trainer.fixtures.causal import located_folder, save_tiny_model
+from tests.trainer.model.hub_server import COMMIT, GOOD_TOKEN, NAME, Behavior, hub_server
+from trainer.driver.fetching import fetch_for_ranks, wanted_by_ranks
+from trainer.driver.workers import ray_trainer
+from trainer.model.location import LocatedModel, ModelKind, locate, untouched_folder
+from trainer.preflight.inputs import Inputs
+from trainer.preflight.rewriters import Rewriter
+from trainer.reporting.stageclock import StageClock
+
+FIELD = "augmentation.operations[0].paraphrase.model"
+
+
+def checked(located: LocatedModel, family: ModelFamily = ModelFamily.CAUSAL, writer: LocatedModel | None = None) -> Inputs:
+    """Return an input of which only what is looked at here is there."""
+    task: Any = SimpleNamespace(family=family)
+    dataset: Any = None
+    writers = {FIELD: Rewriter(writer, ModelFamily.CAUSAL, "")} if writer is not None else {}
+    return Inputs(task, dataset, located, None, (), rewriters=writers)
+
+
+def on_the_hub(folder: Path, name: str = NAME, **request: Any) -> LocatedModel:
+    return LocatedModel(name, "model.name", folder, ModelKind.FOLDER, "hub", RunModel(name=name, **request), revision=COMMIT)
+
+
+def test_ranks_load_the_commits_that_were_checked_of_all_models_from_the_hub(saved_model: Path) -> None:
+    local, trained, writer = located_folder(saved_model), on_the_hub(saved_model), on_the_hub(saved_model, "acme/writer")
+    assert wanted_by_ranks(checked(local)) == []
+    wanted = wanted_by_ranks(checked(trained, writer=writer))
+    assert [(each.field, each.model.name, each.model.revision) for each in wanted] == [
+        ("model", NAME, COMMIT),
+        (FIELD, "acme/writer", COMMIT),
+    ]
+    assert [each.field for each in wanted_by_ranks(checked(local, writer=writer))] == [FIELD]
+
+
+def test_nothing_is_fetched_and_no_time_is_noted_where_nothing_comes_from_the_hub(saved_model: Path) -> None:
+    clock, given = StageClock("driver", 0.0), checked(located_folder(saved_model))
+    assert fetch_for_ranks(train_config(), given, clock) is given
+    assert TimedStage.FETCH not in {timing.stage for timing in clock.timings().stages}
+
+
+def test_weights_are_there_when_the_step_is_over(saved_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = StageClock("driver", 0.0)
+    with hub_server(saved_model) as server:
+        monkeypatch.setenv("HF_ENDPOINT", server.endpoint)
+        small = locate(ModelSource(name=NAME), weights=False)
+        assert not (small.path / "model.safetensors").exists()
+        fetch_for_ranks(train_config(), checked(small), clock)
+    assert (small.path / "model.safetensors").is_file()
+    assert TimedStage.FETCH in {timing.stage for timing in clock.timings().stages}
+
+
+@pytest.mark.parametrize(("family", "commit"), [(ModelFamily.ENCODER, COMMIT), (ModelFamily.CAUSAL, None)])
+def test_an_encoder_that_learned_a_corpus_takes_its_pooler_from_the_commit_that_is_fetched(
+    saved_model: Path, monkeypatch: pytest.MonkeyPatch, family: ModelFamily, commit: str | None
+) -> None:
+    with hub_server(saved_model) as server:
+        monkeypatch.setenv("HF_ENDPOINT", server.endpoint)
+        located = locate(RunModel(name=NAME, adapted=AdaptedModel(path=str(saved_model))))
+        given = fetch_for_ranks(train_config(), checked(located, family), StageClock("driver", 0.0))
+        assert given.located.pinned().revision == commit
+        server.behavior = Behavior.FAILING
+        if commit is not None:
+            folder = untouched_folder(locate_again(given.located))
+            assert folder is not None
+            assert (folder.name, (folder / "model.safetensors").is_file()) == (commit, True)
+        else:
+            assert server.requests == [], "nobody asks for the weights from before"
+
+
+def locate_again(located: LocatedModel) -> LocatedModel:
+    return locate(located.pinned())
+
+
+def test_ranks_get_a_closed_environment_where_they_would_inherit_that_of_a_pod(tmp_path: Path) -> None:
+    config = train_config(progress={"namespace": "default", "configMap": "bot-progress"}, output={"directory": str(tmp_path)})
+    assert ray_trainer(config, payload=None).run_config.worker_runtime_env == {"env_vars": closed_environment()}
+
+
+# Two nodes as two worker pods: each has the token in its environment and a cache of its own. The head runs no rank.
+PROGRAM = """
+import json, os, sys
+import ray
+from ray.cluster_utils import Cluster
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+from finetune.api.errors import InputError
+from finetune.api.sources import ModelSource
+from finetune.system.hubaccess import close_but_for_fetching, closed_environment
+from trainer.driver.fetching import Wanted, fetch_on_nodes
+
+folder, name, commit = sys.argv[1:]
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+for number in range(2):
+    cluster.add_node(num_cpus=1, env_vars={"HF_HOME": f"{folder}/node-{number}"})
+close_but_for_fetching()
+ray.init(address=cluster.address, log_to_driver=False)
+
+
+def rank(name, commit):
+    from trainer.model.location import locate
+    from trainer.rank.worker import close
+    close()
+    environment = {variable: os.environ.get(variable) for variable in ("HF_HUB_OFFLINE", "HF_TOKEN")}
+    try:
+        found = locate(ModelSource(name=name, revision=commit))
+        return environment | {"folder": str(found.path), "whole": (found.path / "model.safetensors").is_file()}
+    except Exception as error:
+        return environment | {"error": str(error)}
+
+
+def on_every_node():
+    ranks = ray.remote(num_cpus=1, runtime_env={"env_vars": closed_environment()})(rank)
+    nodes = sorted(node["NodeID"] for node in ray.nodes() if node["Resources"].get("CPU"))
+    return ray.get([
+        ranks.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote(name, commit) for node in nodes
+    ])
+
+
+said = {"before": on_every_node()}
+fetch_on_nodes([Wanted("model", ModelSource(name=name, revision=commit))])
+print("FETCHED", flush=True)
+sys.stdin.readline()
+said["after"] = on_every_node()
+try:
+    fetch_on_nodes([Wanted("model", ModelSource(name="acme/other", revision=commit))])
+except InputError as error:
+    said["error"] = [error.field, str(error)]
+print(json.dumps(said), flush=True)
+"""
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.xdist_group("training")
+def test_each_node_of_a_cluster_fetches_once_and_its_ranks_ask_nobody(tmp_path: Path) -> None:
+    model = save_tiny_model(tmp_path / "model")
+    with hub_server(model, Behavior.GATED) as server:
+        own = {"HF_ENDPOINT": server.endpoint, "HF_TOKEN": GOOD_TOKEN, "PYTHONPATH": str(REPOSITORY), "RAY_USAGE_STATS_ENABLED": "0"}
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("HF_")} | own
+        with (
+            (tmp_path / "stderr").open("w") as log,
+            subprocess.Popen([sys.executable, "-c", PROGRAM, str(tmp_path), NAME, COMMIT], env=environment, cwd=tmp_path,
+                             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True) as process,
+        ):  # fmt: skip
+            assert process.stdin is not None
+            assert process.stdout is not None
+            lines = iter(process.stdout.readline, "")
+            assert "FETCHED\n" in lines, (tmp_path / "stderr").read_text()[-4000:]
+            asked = list(server.requests)
+            process.stdin.write("\n")
+            process.stdin.flush()
+            *_, last = lines
+    said = json.loads(last)
+    closed = {"HF_HUB_OFFLINE": "1", "HF_TOKEN": None}
+    assert ["error" in found for found in said["before"]] == [True, True], "no node has the files before"
+    assert asked.count(f"GET /{NAME}/resolve/{COMMIT}/model.safetensors") == 2, "each node fetches once"
+    assert {found["folder"].split("/node-")[1][0] for found in said["after"]} == {"0", "1"}
+    assert [{name: found[name] for name in closed} for found in (*said["before"], *said["after"])] == [closed] * 4
+    assert [found["whole"] for found in said["after"]] == [True, True]
+    assert [request for request in server.requests[len(asked) :] if NAME in request] == []
+    assert said["error"][0] == "model.name"
+    assert "there is no model acme/other" in said["error"][1]

@@ -1,0 +1,69 @@
+"""A hub with one gated model and one data set, both acme/tiny, that knows which program asks. Not a test."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Thread
+
+import psutil
+
+from tests.trainer.data.hub import DatasetHandler
+from tests.trainer.model.hub_server import COMMIT, Behavior, HubServer
+
+
+class WatchedHub(HubServer):
+    """The files of `model` and, as a data set, those of `rows`."""
+
+    def __init__(self, model: Path, rows: Path, behavior: Behavior) -> None:
+        super().__init__(model, behavior)
+        self.RequestHandlerClass = WatchingHandler
+        self.rows = rows
+        self.askers: list[tuple[str, list[str]]] = []
+        """Each request, with the command line of the program that sent it."""
+
+
+class WatchingHandler(DatasetHandler):
+    """Notes who asks before it answers: the program waits for it meanwhile."""
+
+    server: WatchedHub
+    of_rows = False
+
+    def do_POST(self) -> None:  # noqa: N802 - the base class's name
+        self.note()
+        super().do_POST()
+
+    def answer(self) -> None:
+        self.note()
+        self.of_rows = "/datasets/" in self.path
+        super().answer()
+
+    def note(self) -> None:
+        self.server.askers.append((f"{self.command} {self.path}", command_of(self.client_address[1])))
+
+    def at(self, revision: str) -> tuple[str, Path | None]:
+        if not self.of_rows:
+            return super().at(revision)
+        return COMMIT, self.server.rows if revision in ("", "main", COMMIT) else None
+
+
+def command_of(port: int) -> list[str]:
+    """Return the command line of the program whose connection has this port at its end."""
+    for connection in psutil.net_connections("tcp4"):
+        if connection.laddr and connection.laddr.port == port and connection.pid is not None:
+            return psutil.Process(connection.pid).cmdline()
+    return []
+
+
+@contextmanager
+def watched_hub(model: Path, rows: Path, behavior: Behavior = Behavior.GATED) -> Iterator[WatchedHub]:
+    """Run the hub for as long as the block lasts."""
+    server = WatchedHub(model, rows, behavior)
+    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.released.set()
+        server.shutdown()
+        thread.join()
+        server.server_close()
