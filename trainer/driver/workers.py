@@ -42,7 +42,11 @@ def fit(config: TrainConfig, inputs: Inputs, ownership: Ownership, publisher: Re
         inputs = fetch_for_ranks(config, inputs, clock)
         fit_here(config, inputs, ownership, publisher, stop, clock, only_results=only_results)
     else:
-        workers.train(inputs, ownership.owner, publisher, stop, only_results=only_results)
+
+        def fetched() -> bytes:
+            return pickle.dumps(fetch_for_ranks(config, inputs, clock))
+
+        workers.train(fetched, ownership.owner, publisher, stop, only_results=only_results)
 
 
 class Workers:
@@ -82,10 +86,10 @@ class Workers:
             self._thread = threading.Thread(target=self._work, name="ray", daemon=True)
             self._thread.start()
 
-    def train(self, inputs: Inputs, owner: str, publisher: Reports, stop: StopRequest, *, only_results: bool = False) -> None:
+    def train(self, inputs: Callable[[], bytes], owner: str, publisher: Reports, stop: StopRequest, *, only_results: bool = False) -> None:
         """Have the workers train; returns when all have ended well, raises their error or RayNotStartedError otherwise.
 
-        Order says what the arguments are.
+        Order says what the arguments are; `inputs` is called once Ray is there.
         """
         self.begin()
         self._ordered = True
@@ -93,9 +97,9 @@ class Workers:
         box = self._box.result()
         import ray
 
-        inputs = fetch_for_ranks(self._config, inputs, self._clock)
+        prepared = inputs()
         self._clock.begin(TimedStage.WORKERS)
-        ray.get(box.give.remote(Order(pickle.dumps(inputs), owner, self._clock.passed_on("rank 0"), only_results)))
+        ray.get(box.give.remote(Order(prepared, owner, self._clock.passed_on("rank 0"), only_results)))
         reader = BoxReader(box, stop)
         publisher.poll(reader)
         try:

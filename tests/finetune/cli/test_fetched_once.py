@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from finetune.system.hubaccess import CLOSED, TOKENS
 from tests.finetune.cli.wholerun import environment, finetune, job_file
+from tests.repository import REPOSITORY
 from tests.trainer.fixtures.learning import learner_with_rows
 from tests.trainer.hub.watched import WatchedHub, WatchingHandler, watched_hub
 from tests.trainer.model.hub_server import COMMIT, GOOD_TOKEN, NAME
@@ -16,6 +18,28 @@ from trainer.storage.digest import sha256_of
 
 pytestmark = [pytest.mark.timeout(600), pytest.mark.xdist_group("training")]
 LATER = "f" * 40
+
+
+# In every Python program of the run: whichever imports peft, as ranks and rehearsals do, asks the hub for a file, as a library might.
+CURIOUS = """
+import importlib.abc, json, os, sys
+
+class Curious(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name == "peft" and "transformers" in sys.modules:  # the command only looks whether it is installed
+            sys.meta_path.remove(self)
+            from huggingface_hub import hf_hub_download
+            found = {"program": sys.orig_argv} | {name: value for name, value in os.environ.items() if name.startswith(("HF_", "HUGGING", "TRANSFORMERS_"))}
+            with open(os.path.join(os.environ["CURIOUS_FOLDER"], str(os.getpid())), "w") as file:
+                json.dump(found, file)
+            try:
+                hf_hub_download("acme/tiny", "custom_generate/generate.py")
+            except Exception:
+                pass
+        return None
+
+sys.meta_path.insert(0, Curious())
+"""
 
 
 class MovingHandler(WatchingHandler):
@@ -30,12 +54,8 @@ class MovingHandler(WatchingHandler):
 def of_a_new_user(folder: Path, hub: WatchedHub) -> dict[str, str]:
     """Return the environment of a user who has a token, and has fetched nothing yet."""
     cleared = {name for name in os.environ if name.startswith(("HF_", "TRANSFORMERS_"))}
-    own = {
-        "HF_ENDPOINT": hub.endpoint,
-        "HF_TOKEN": GOOD_TOKEN,
-        "HF_HOME": str(folder / "home"),
-        "HF_DATASETS_CACHE": str(folder / "datasets"),
-    }
+    own = {"HF_ENDPOINT": hub.endpoint, "HF_TOKEN": GOOD_TOKEN, "HF_HOME": str(folder / "home")}
+    own |= {"PYTHONPATH": os.pathsep.join([str(REPOSITORY), str(folder / "site")]), "CURIOUS_FOLDER": str(folder / "asked")}
     return {name: value for name, value in environment().items() if name not in cleared} | own
 
 
@@ -45,7 +65,9 @@ def of_a_new_user(folder: Path, hub: WatchedHub) -> dict[str, str]:
 def test_after_the_fetch_nothing_asks_the_hub(tmp_path: Path, workers: int, control_runs: list[str] | None) -> None:
     folder, later = learner_with_rows(tmp_path, train=64), learner_with_rows(tmp_path / "later", train=8, width=64)
     rows = tmp_path / "rows"
-    rows.mkdir()
+    for each in (rows, folder / "site", folder / "asked"):
+        each.mkdir()
+    (folder / "site" / "sitecustomize.py").write_text(CURIOUS)
     shutil.move(folder / "train.jsonl", rows / "train.jsonl")
     with watched_hub(folder / "model", rows) as hub:
         hub.RequestHandlerClass = MovingHandler
@@ -62,6 +84,10 @@ def test_after_the_fetch_nothing_asks_the_hub(tmp_path: Path, workers: int, cont
         )
         done = finetune("run", path, "--output", folder / "out", "--timings", env=of_a_new_user(folder, hub))
         assert done.returncode == 0, done.stdout + done.stderr
+        curious = [json.loads(path.read_text()) for path in (folder / "asked").iterdir()]
+        assert len(curious) >= workers, "every rank was curious"
+        for environ in curious:
+            assert {name: environ.get(name) for name in (*CLOSED, *TOKENS)} == {**CLOSED, **dict.fromkeys(TOKENS)}, environ["program"]
         others = [asked for asked in hub.askers if asked[1][1:] != list(COMMAND[1:])]
         assert others == []
         kinds = {

@@ -222,7 +222,7 @@ def test_workers_come_up_at_once_and_train_when_they_are_told_what(monkeypatch: 
     assert ray.began.wait(10)
     assert workers.idle
     workers.begin()
-    workers.train(b"", "me", publisher, StopRequest())
+    workers.train(lambda: b"", "me", publisher, StopRequest())
     assert not workers.idle
     assert last().warnings == ["me"]
 
@@ -242,14 +242,14 @@ def test_workers_that_end_while_they_wait_are_started_once_more(monkeypatch: pyt
     monkeypatch.setattr("trainer.driver.workers.ray_trainer", lambda *_: SimpleNamespace(fit=lose_the_first))
     workers.begin()
     assert again.wait(10)
-    workers.train(b"", "me", publisher, StopRequest())
+    workers.train(lambda: b"", "me", publisher, StopRequest())
     assert last().warnings == ["me"]
 
 
 def test_workers_that_were_not_begun_before_come_up_to_train(monkeypatch: pytest.MonkeyPatch, published: Published) -> None:
     publisher, last = published
     Ray(monkeypatch)
-    workers_of_a_run().train(b"", "me", publisher, StopRequest())
+    workers_of_a_run().train(lambda: b"", "me", publisher, StopRequest())
     assert last().warnings == ["me"]
 
 
@@ -267,4 +267,4 @@ def test_what_goes_wrong_meanwhile_is_told_when_the_workers_are_needed(
     workers.begin()
     assert ray.started.wait(10)
     with pytest.raises(told):
-        workers.train(b"", "me", published[0], StopRequest())
+        workers.train(lambda: b"", "me", published[0], StopRequest())
