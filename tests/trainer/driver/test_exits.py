@@ -14,8 +14,8 @@ from safetensors import SafetensorError
 
 from finetune.api.errors import InputError, RunError
 from finetune.api.record import EXIT_FAILURE, EXIT_INPUT, EXIT_INTERRUPTED, EXIT_SUCCESS, Result
-from trainer.driver.attempt import MissingResultsError
 from trainer.driver.exits import LastWords, dead_ranks, exit_of, failed_for_good, outcome_of
+from trainer.driver.onerun import MissingResultsError
 from trainer.driver.raystart import RayNotStartedError
 from trainer.driver.stopping import InterruptedRunError
 from trainer.hub.connection import HubUnavailable

@@ -22,7 +22,7 @@ import time
 
 import psutil
 
-import trainer.driver.attempt
+import trainer.driver.onerun
 from finetune.api.errors import InputError
 from trainer.__main__ import main
 
@@ -43,7 +43,7 @@ def refuse(*_, **__):
     raise InputError("data.train[0]", "row 7 has no prompt", "write one")
 
 
-trainer.driver.attempt.check_inputs = refuse
+trainer.driver.onerun.check_inputs = refuse
 sys.exit(main(["--config", sys.argv[1]]))
 """
 
