@@ -29,9 +29,9 @@ class Curious(importlib.abc.MetaPathFinder):
         if name == "peft" and "transformers" in sys.modules:  # the command only looks whether it is installed
             sys.meta_path.remove(self)
             from huggingface_hub import hf_hub_download
-            found = {"program": sys.orig_argv} | {name: value for name, value in os.environ.items() if name.startswith(("HF_", "HUGGING", "TRANSFORMERS_"))}
+            found = {name: value for name, value in os.environ.items() if name.startswith(("HF_", "HUGGING", "TRANSFORMERS_"))}
             with open(os.path.join(os.environ["CURIOUS_FOLDER"], str(os.getpid())), "w") as file:
-                json.dump(found, file)
+                json.dump(found | {"program": sys.orig_argv}, file)
             try:
                 hf_hub_download("acme/tiny", "custom_generate/generate.py")
             except Exception:
