@@ -15,6 +15,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from controller.job.defaults import not_allowed
+from controller.jobdefaults import JobDefaults
 from controller.joblimits import JobLimits, Most, Patterns, blank_is_none, from_list
 from controller.runtime.elector import LONGEST_DURATION_SECONDS
 from finetune.api.spec import CPU_QUANTITY, MEMORY_QUANTITY
@@ -140,6 +142,12 @@ class Settings(BaseModel):
     namespace_limits: Annotated[dict[NamespaceName, JobLimits], BeforeValidator(_from_json)] = Field(
         {}, alias="NAMESPACE_LIMITS", description='What jobs of some namespaces may ask for instead: {"team-a": {"maxGpus": 8}}.'
     )
+    job_defaults: Annotated[JobDefaults, BeforeValidator(_from_json)] = Field(
+        JobDefaults(), alias="JOB_DEFAULTS", description='What jobs get that say nothing of it: {"priorityClassName": "batch"}.'
+    )
+    namespace_defaults: Annotated[dict[NamespaceName, JobDefaults], BeforeValidator(_from_json)] = Field(
+        {}, alias="NAMESPACE_DEFAULTS", description='What those of some namespaces get instead: {"team-a": {"queueName": "team-a"}}.'
+    )
 
     driver_policy: OptionalText = Field(
         None,
@@ -178,6 +186,18 @@ class Settings(BaseModel):
             )
         return self
 
+    @model_validator(mode="after")
+    def _defaults_are_allowed(self) -> Self:
+        """Refuse defaults that jobs may not ask for: one of the two is a mistake."""
+        wrong = [f"JOB_DEFAULTS: {words}" for words in not_allowed(self.job_defaults, self._limits)]
+        # What is wrong with the defaults of all is said once, unless a namespace makes it so.
+        for namespace in sorted({*self.namespace_limits, *self.namespace_defaults}):
+            found = not_allowed(self.defaults_in(namespace), self.limits_in(namespace))
+            wrong += [f"NAMESPACE_DEFAULTS: {namespace}: {words}" for words in found if f"JOB_DEFAULTS: {words}" not in wrong]
+        if wrong:
+            raise ValueError("; ".join(wrong))
+        return self
+
     @property
     def watched(self) -> tuple[str, ...]:
         """The namespaces whose jobs are run, each once; none for all."""
@@ -185,8 +205,15 @@ class Settings(BaseModel):
 
     def limits_in(self, namespace: str) -> JobLimits:
         """Return what the jobs of a namespace may ask for."""
-        own = JobLimits(**{name: getattr(self, name) for name in JobLimits.model_fields})
-        return own.but(self.namespace_limits.get(namespace))
+        return self._limits.but(self.namespace_limits.get(namespace))
+
+    @property
+    def _limits(self) -> JobLimits:
+        return JobLimits(**{name: getattr(self, name) for name in JobLimits.model_fields})
+
+    def defaults_in(self, namespace: str) -> JobDefaults:
+        """Return what the jobs of a namespace get where they say nothing of it."""
+        return self.job_defaults.but(self.namespace_defaults.get(namespace))
 
     @property
     def election_namespace(self) -> str:

@@ -13,6 +13,7 @@ from controller.runtime.resources import CONFIG_MAPS, ROLE_BINDINGS, ROLES, SERV
 from controller.runtime.store import Store
 from finetune.api.conditions import Reason
 from finetune.api.spec import GROUP, KIND
+from finetune.api.status import ConditionType
 
 OWNER_INDEX = "owner"
 """Index of children: its values are the keys `namespace/name` of the FineTuneJobs that own a child or that its label names."""
@@ -27,7 +28,7 @@ QUOTA_INDEX = "quota"
 """Index of jobs that wait for a ResourceQuota: its value is their namespace."""
 
 QUEUED_INDEX = "queued"
-"""Index of jobs whose label names a queue: its values are their namespace and, for all namespaces, the empty text."""
+"""Index of jobs whose label names a queue, or that were put into one: its values are their namespace and, for all, the empty text."""
 
 RAY_JOB_INDEX = "rayjob"
 """Index of Kueue's workloads: its value is the key `namespace/name` of the RayJob that one was made for."""
@@ -71,14 +72,19 @@ def refused_by_quota(job: KubeObject) -> Iterable[str]:
 
 def quota_words(job: KubeObject) -> list[str]:
     """Return the messages of a job's conditions that say that a quota holds it up."""
+    return [str(each.get("message", "")) for each in _conditions(job) if each.get("reason") == Reason.QUOTA_EXCEEDED]
+
+
+def _conditions(job: KubeObject) -> list[dict[str, Any]]:
     conditions = (job.get("status") or {}).get("conditions")
-    found = [each for each in conditions if isinstance(each, dict)] if isinstance(conditions, list) else []
-    return [str(each.get("message", "")) for each in found if each.get("reason") == Reason.QUOTA_EXCEEDED]
+    return [each for each in conditions if isinstance(each, dict)] if isinstance(conditions, list) else []
 
 
 def with_queue(job: KubeObject) -> Iterable[str]:
-    """Return under what a job is found whose label names a queue."""
-    return (job["metadata"]["namespace"], "") if (job["metadata"].get("labels") or {}).get(QUEUE_LABEL) else ()
+    """Return under what a job is found whose label names a queue, or whose status says that it was put into one by default."""
+    labeled = (job["metadata"].get("labels") or {}).get(QUEUE_LABEL)
+    queued = any(each.get("type") == ConditionType.QUEUED for each in _conditions(job))
+    return (job["metadata"]["namespace"], "") if labeled or queued else ()
 
 
 def ray_job_of(workload: KubeObject) -> Iterable[str]:

@@ -13,6 +13,7 @@ from contextlib import suppress
 from typing import Protocol, assert_never
 
 from controller.job.accounts import Accounts
+from controller.job.defaults import with_defaults
 from controller.job.facts import Job, Observed
 from controller.job.hindrance import CreationError, Kind, kind_of
 from controller.job.names import progress_name
@@ -93,7 +94,8 @@ class Actions:
         match action:
             case CreateAttempt(number):
                 form = await self._form(job, number)
-                for each in objects_of(job, number, self._settings, observed.access_modes, form):
+                built = with_defaults(job, observed.defaults)
+                for each in objects_of(built, number, self._settings, observed.access_modes, form):
                     await self._create(job, each, has_no_past=has_no_past)
             case ReleaseProgress(name, number, uid):
                 await self._release(job, name, number, uid)

@@ -11,6 +11,7 @@ from enum import StrEnum
 from controller.job.names import ROLE_SUBMITTER
 from controller.job.objects.form import Form
 from controller.job.refusals import Refused
+from controller.jobdefaults import JobDefaults
 from finetune.api.runpolicy import RunPolicy
 from finetune.api.spec import FineTuneJobSpec
 from finetune.api.status import Attempt, EarlierJob, FineTuneJobStatus
@@ -33,8 +34,8 @@ class Job:
     run_policy: RunPolicy
     """Parsed on its own, so that a running job can be stopped even if the rest of its spec is of another version."""
     status: FineTuneJobStatus
-    queue: str = ""
-    """The LocalQueue that its label names."""
+    queue: str | None = None
+    """The LocalQueue that its label names; empty for a label without a value, which asks for no queue."""
     priority_class: str = ""
     """The WorkloadPriorityClass that its label names."""
 
@@ -180,7 +181,8 @@ class Observed:
     Before an attempt is created, RayJobs, pods, `clusters` (the attempts that have a RayCluster) and `access_modes` (of the
     claims in use, by name) come from the API server, not from a cache.
     `unwatched`: the attempt's RayJob has lost its label, so no watch reports it. `workload` is what Kueue has made for that RayJob.
-    `refused` lists what the job asks for and the administrator does not allow. `held` are progress ConfigMaps, by name and UID, that
+    `refused` lists what the job asks for and the administrator does not allow, `defaults` are the administrator's for what it says
+    nothing of. `held` are progress ConfigMaps, by name and UID, that
     would outlive the job in their present state.
     `needed_by` names the jobs that start from this one, which has succeeded, and have not written down yet that they found it.
     """
@@ -203,6 +205,7 @@ class Observed:
     held: tuple[tuple[str, str], ...] = ()
     needed_by: tuple[str, ...] = ()
     refused: tuple[str, ...] = ()
+    defaults: JobDefaults = field(default_factory=JobDefaults)
     strays: tuple[Refused, ...] = ()
     """Reports that nobody reads, because they are of an attempt that has ended, or of another object than this job."""
 

@@ -69,7 +69,7 @@ def _refusals(spec: FineTuneJobSpec, limits: Limits) -> Iterator[str]:
     for index, toleration in enumerate(resources.tolerations or []):
         field, allowed = f"resources.tolerations[{index}]", limits.allowed_toleration_keys
         if toleration.key is None and ANYTHING not in allowed:
-            instead = f"name the taints that the job may tolerate ({_listed(allowed, RESERVED_TAINTS)})" if allowed else "leave it out"
+            instead = f"name the taints that the job may tolerate ({listed(allowed, RESERVED_TAINTS)})" if allowed else "leave it out"
             yield f"{field}: without a key it tolerates every taint, which the administrator does not allow; {instead}, in a new job"
         if toleration.key is not None and not allows(allowed, toleration.key, RESERVED_TAINTS):
             yield _words(f"{field}.key", toleration.key, allowed, RESERVED_TAINTS, "taints")
@@ -125,11 +125,12 @@ def _words(field: str, name: str, patterns: Sequence[str], reserved: Sequence[st
         rest = " leave it out, in a new job, or" if reserved else ""
         return f"{field}: {name} is not allowed: the administrator allows no {kind} here;{rest} ask the administrator"
     return (
-        f"{field}: {name} is not allowed by the administrator; allowed {kind}: {_listed(patterns, reserved)}; name one of these"
+        f"{field}: {name} is not allowed by the administrator; allowed {kind}: {listed(patterns, reserved)}; name one of these"
         f"{' or leave it out' if reserved else ''}, in a new job, or ask the administrator"
     )
 
 
-def _listed(patterns: Sequence[str], reserved: Sequence[str]) -> str:
+def listed(patterns: Sequence[str], reserved: Sequence[str]) -> str:
+    """Return the patterns in words, with what `*` leaves out."""
     exceptions = " and ".join(f"{prefix}…" for prefix in reserved)
     return ", ".join(f"all but {exceptions}" if pattern == "*" and reserved else pattern for pattern in patterns)

@@ -51,7 +51,7 @@ def job_from(item: KubeObject) -> Job:
         spec_problem=problem,
         run_policy=_run_policy_from(wire.get("runPolicy") or {}),
         status=status_from(item.get("status") or {}),
-        queue=(metadata.get("labels") or {}).get(QUEUE_LABEL) or "",
+        queue=(metadata.get("labels") or {}).get(QUEUE_LABEL),
         priority_class=(metadata.get("labels") or {}).get(PRIORITY_LABEL) or "",
     )
 

@@ -11,14 +11,14 @@ from datetime import timedelta
 from controller.job.facts import Kueue, RayJobFacts, WorkloadFacts
 from controller.job.failures import RayJobState, ray_job_state
 from controller.job.situation import Situation
-from controller.kinds import WORKLOADS
+from controller.kinds import QUEUE_LABEL, WORKLOADS
 from finetune.api.conditions import Reason, get_condition
 from finetune.api.status import Attempt, ConditionType
 
 PATIENCE = timedelta(seconds=15)
 """Kueue makes a Workload within a second; after this, something is not set up."""
 SERVED = f"{WORKLOADS.kind}s ({WORKLOADS.api_version})"
-OTHERWISE = "or take the label off the job, suspend it and resume it: it then runs without a queue"
+OTHERWISE = f"or set the label {QUEUE_LABEL} of the job to the empty text, suspend the job and resume it: it then runs without a queue"
 REMEDY = "put that right, or name another queue in the label of the job, suspend the job and resume it"
 NO_RIGHT = (
     f"the controller may not list and watch {WORKLOADS.plural}.{WORKLOADS.group} in this namespace: its role lacks that right, which the "

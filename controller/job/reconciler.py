@@ -32,6 +32,7 @@ from controller.job.retries import Retries
 from controller.job.setbacks import after_failure, unobserved
 from controller.job.situation import CreateAttempt, Plan, RestoreSupports
 from controller.job.supports import stuck
+from controller.jobdefaults import JobDefaults
 from controller.kinds import FINE_TUNE_JOBS
 from controller.runtime.errors import KubeError, NotFound, NotLeading, TerminalError, WaitingError
 from controller.runtime.resources import CONFIG_MAPS, KubeObject, object_key
@@ -55,6 +56,9 @@ class Settings(TrainerSettings, Protocol):
 
     def limits_in(self, namespace: str) -> Limits:
         """Return what the jobs of a namespace may ask for."""
+
+    def defaults_in(self, namespace: str) -> JobDefaults:
+        """Return what the jobs of a namespace get where they say nothing of it."""
 
     @property
     def driver_policy(self) -> str | None:
@@ -167,7 +171,8 @@ class Reconciler:
             return observed
         job, limits = observed.job, self._settings.limits_in(observed.job.namespace)
         base = base_of(job, lambda name: self._stores.jobs.get(f"{job.namespace}/{name}"))
-        return replace(observed, refused=refusals(observed.job.spec, limits, base))
+        defaults = self._settings.defaults_in(job.namespace)
+        return replace(observed, refused=refusals(observed.job.spec, limits, base), defaults=defaults)
 
     async def _follow(self, key: str, observed: Observed, decision: Plan, *, waits: bool = False) -> float | None:
         """Act on a decision and report it; return after how many seconds to look again at the latest.

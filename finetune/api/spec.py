@@ -91,10 +91,14 @@ class Resources(WireModel):
     memory: str = Field("4Gi", max_length=32, description="Memory request and limit.")
     gpus: Annotated[int, Field(ge=0, le=64)] = Field(0, description="GPUs; one rank of training per GPU.")
     node_selector: dict[str, Annotated[str, Field(max_length=63, pattern=LABEL_VALUE)]] | None = Field(
-        None, max_length=32, description="Labels of the nodes that workers may run on."
+        None, max_length=32, description="Labels of the nodes that workers may run on; by default the administrator's, {} is none."
     )
-    tolerations: list[Toleration] | None = Field(None, max_length=32, description="Taints that workers accept.")
-    priority_class_name: str | None = Field(None, max_length=253, pattern=OBJECT_NAME, description="PriorityClass of the pods.")
+    tolerations: list[Toleration] | None = Field(
+        None, max_length=32, description="Taints that workers accept; by default the administrator's, [] is none."
+    )
+    priority_class_name: str | None = Field(
+        None, max_length=253, pattern=OBJECT_NAME, description="PriorityClass of the pods; by default the administrator's."
+    )
 
     rules = (
         Rule(

@@ -19,6 +19,8 @@ MEASURED = ", ".join(
     f"{name} ({facts.unit})" if facts.unit else name.value for name, facts in METRICS.items() if facts.needs is not Needs.TRAINING
 )
 """The metrics of a model, with their units."""
+DEFAULT_WORDS_MAX = 1024
+"""As much as is said of one default; a list of 32 tolerations may be longer, and each attempt has it."""
 
 
 class ConditionType(StrEnum):
@@ -79,6 +81,11 @@ class Attempt(WireModel):
 
     number: Annotated[int, Field(ge=1)] = Field(description="1 for the first attempt; the next one is one higher.")
     ray_job_name: str = Field(description="The RayJob, in the job's namespace; the log is `kubectl logs job/NAME` with this name.")
+    defaults: list[Annotated[str, Field(max_length=DEFAULT_WORDS_MAX)]] | None = Field(
+        None,
+        max_length=8,
+        description="What the attempt got by the administrator's defaults, where the job says nothing; missing if it got nothing.",
+    )
     start_time: datetime | None = Field(None, description="When the RayJob was created.")
     stop_requested_time: datetime | None = Field(
         None,

@@ -1,12 +1,14 @@
 import json
+from typing import get_args
 
 import pytest
 import yaml
 from pydantic.alias_generators import to_camel
 
+from controller.jobdefaults import JobDefaults
 from controller.joblimits import PATTERN, JobLimits
 from controller.settings import GPU_CLAIM_TEMPLATE, GPU_RESOURCE, Settings, SettingsError, load_settings
-from finetune.api.spec import CPU_QUANTITY, MEMORY_QUANTITY
+from finetune.api.spec import CPU_QUANTITY, MEMORY_QUANTITY, Toleration
 from tests.repository import REPOSITORY
 
 CHART = REPOSITORY / "charts" / "finetune-operator"
@@ -78,10 +80,22 @@ def test_chart_and_controller_agree_about_what_jobs_may_ask_for() -> None:
     assert tuple(jobs["allowedModels"]) == settings.allowed_models
     assert (jobs["maxWorkers"], jobs["maxGpus"], jobs["namespaces"]) == (settings.max_workers, settings.max_gpus, settings.namespace_limits)
     properties = json.loads((CHART / "values.schema.json").read_text())["properties"]["jobs"]["properties"]
-    assert set(properties["namespaces"]["additionalProperties"]["properties"]) == {to_camel(name) for name in JobLimits.model_fields}
-    assert set(properties) == {to_camel(name) for name in JobLimits.model_fields} | {"namespaces", "sharedAccount"}
+    limits = {to_camel(name) for name in JobLimits.model_fields}
+    assert set(properties["namespaces"]["additionalProperties"]["properties"]) == limits | {"defaults"}
+    assert set(properties) == limits | {"defaults", "namespaces", "sharedAccount"}
     definitions = json.loads((CHART / "values.schema.json").read_text())["$defs"]
     assert definitions["patterns"]["items"]["pattern"] == f"^{PATTERN.pattern}$"
+
+
+def test_chart_and_controller_agree_about_what_jobs_get_by_default() -> None:
+    values = yaml.safe_load((CHART / "values.yaml").read_text())["jobs"]["defaults"]
+    assert JobDefaults.model_validate(values) == Settings(trainer_image="t").job_defaults
+    definitions = json.loads((CHART / "values.schema.json").read_text())["$defs"]
+    known = {to_camel(name) for name in JobDefaults.model_fields}
+    assert set(values) == set(definitions["jobDefaults"]["properties"]) == known
+    assert set(definitions["jobToleration"]["properties"]) == {to_camel(name) for name in Toleration.model_fields}
+    [effects] = get_args(Toleration.model_fields["effect"].annotation)[:1]
+    assert definitions["jobToleration"]["properties"]["effect"]["enum"] == list(get_args(effects))
 
 
 def test_chart_and_controller_agree_about_what_a_gpu_is_called() -> None:

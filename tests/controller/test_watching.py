@@ -162,13 +162,14 @@ async def test_a_job_whose_workload_is_only_reworded_is_looked_at_a_little_later
         assert len(watching.later) == 1
 
 
-async def test_kueue_that_is_installed_or_removed_concerns_jobs_with_a_queue() -> None:
+async def test_kueue_that_is_installed_or_removed_concerns_jobs_with_a_queue_also_by_default() -> None:
     api = FakeApi()
     api.absent.add(str(WORKLOADS))
     api.put(FINE_TUNE_JOBS, item("plain"))
     queued = item("queued")
     queued["metadata"]["labels"] = {QUEUE_LABEL: "team-a"}
     api.put(FINE_TUNE_JOBS, queued)
+    api.put(FINE_TUNE_JOBS, item("by-default") | {"status": {"conditions": [{"type": "Queued", "status": "False"}]}})
     watching = Watching(api)
     [reflector] = [each for each in watching.reflectors if each.resource is WORKLOADS]
     with watching.running():
@@ -179,7 +180,7 @@ async def test_kueue_that_is_installed_or_removed_concerns_jobs_with_a_queue() -
         reflector.reconnect()
         await watching.settle()
         assert watching.stores.workloads.state is StoreState.SYNCED
-    assert watching.keys == ["team-a/queued"]
+    assert sorted(watching.keys) == ["team-a/by-default", "team-a/queued"]
 
 
 async def test_an_earlier_job_that_comes_changes_its_state_or_goes_concerns_the_jobs_that_start_from_it() -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
+from controller.jobdefaults import JobDefaults
 from controller.joblimits import JobLimits
 from controller.settings import Settings, load_settings
 from tests.packaging.rendered import IMAGES, Objects, chart, helm_template, kustomization
@@ -165,16 +166,36 @@ def test_limits_of_the_values_are_those_of_the_controller() -> None:
     assert settings.gpu_claim_template == "gpus-{gpus}"
 
 
-def test_values_of_an_older_chart_limit_nothing() -> None:
+def test_defaults_of_the_values_are_those_of_the_controller() -> None:
+    toleration = {"key": "training", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": "300"}
+    objects = chart(
+        jobs__defaults__priorityClassName="batch",
+        **{f"jobs.defaults.tolerations[0].{name}": value for name, value in toleration.items()},
+        **{"jobs.namespaces.team-a.maxGpus": "8", "jobs.namespaces.team-a.defaults.priorityClassName": ""},
+        **{"jobs.namespaces.team-a.defaults.nodeSelector.pool": "a", "jobs.namespaces.team-b.defaults.queueName": "b"},
+    )
+    settings = load_settings([], environment(objects))
+    here, there, elsewhere = (settings.defaults_in(name) for name in ("team-a", "team-b", "team-c"))
+    assert (here.priority_class_name, here.node_selector, here.queue_name) == (None, {"pool": "a"}, None)
+    assert (there.priority_class_name, there.node_selector, there.queue_name) == ("batch", {}, "b")
+    assert (elsewhere.priority_class_name, elsewhere.node_selector, elsewhere.queue_name) == ("batch", {}, None)
+    assert [each.to_wire() for each in here.tolerations] == [{**toleration, "tolerationSeconds": 300}]
+    assert settings.limits_in("team-a").max_gpus == 8
+    assert "defaults" not in environment(objects)["NAMESPACE_LIMITS"], "an image of an earlier version would not start"
+
+
+def test_values_of_an_older_chart_limit_nothing_and_add_nothing() -> None:
     objects = chart(
         jobs__allowedModels="null",
         jobs__maxGpus="null",
         jobs__namespaces="null",
+        jobs__defaults="null",
         trainer__gpuResource="null",
         trainer__gpuClaimTemplate="null",
     )
     settings = load_settings([], environment(objects))
     assert settings.limits_in("team-a") == JobLimits()
+    assert settings.defaults_in("team-a") == JobDefaults()
     assert (settings.gpu_resource, settings.gpu_claim_template) == ("nvidia.com/gpu", None)
 
 

@@ -20,6 +20,10 @@
 {{- if not (and (lt $retry $renew) (lt $renew $lease)) -}}
 {{- fail (printf "leaderElection: retrySeconds (%g) must be less than renewDeadlineSeconds (%g), and that less than leaseSeconds (%g); otherwise a leader works on after its lease has expired" $retry $renew $lease) -}}
 {{- end -}}
+{{- include "finetune-operator.checkDefaults" (dict "jobs" .Values.jobs "where" "jobs") -}}
+{{- range $name, $own := .Values.jobs.namespaces -}}
+{{- include "finetune-operator.checkDefaults" (dict "jobs" $.Values.jobs "where" (printf "jobs.namespaces.%s" $name) "own" $own) -}}
+{{- end -}}
 {{- $jobs := (.Values.networkPolicy).jobs | default dict -}}
 {{- if and $jobs.enabled (not (include "finetune-operator.jobNamespaces" .)) -}}
 {{- fail "networkPolicy.jobs.namespaces: name the namespaces in which jobs run; the release watches all, and a policy is an object of one namespace" -}}

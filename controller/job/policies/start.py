@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 from controller.job.changes import accept, exhaust, refuse
+from controller.job.defaults import defaulted
 from controller.job.kuberay import NOT_SERVED
 from controller.job.pauses import PODS_GONE_POLL, PODS_GONE_POLL_LONGEST, REFERENCE_POLL, REFERENCE_POLL_LONGEST, SOON, growing
 from controller.job.remains import leftovers, remains
@@ -79,4 +80,5 @@ def _begin(situation: Situation) -> Situation:
 
 
 def _starting(situation: Situation, number: int) -> Situation:
+    situation = situation.with_attempt(defaults=defaulted(situation.job, situation.observed.defaults) or None)
     return situation.condition(ConditionType.RUNNING, "False", Reason.STARTING, f"attempt {number} is being created")

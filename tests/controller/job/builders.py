@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from controller.job.facts import Job, Observed, PodFacts, RayJobFacts
+from controller.jobdefaults import JobDefaults
 from finetune.api.record import ProgressRecord
 from finetune.api.runpolicy import RunPolicy
 from finetune.api.spec import FineTuneJobSpec
@@ -39,10 +40,15 @@ class Settings:
     max_workers: int | None = None
     max_gpus: int | None = None
     driver_policy: str | None = None
+    defaults: JobDefaults = field(default_factory=JobDefaults)
 
     def limits_in(self, namespace: str) -> "Settings":
         """The same everywhere."""
         return self
+
+    def defaults_in(self, namespace: str) -> JobDefaults:
+        """The same everywhere."""
+        return self.defaults
 
 
 def job(name: str = "bot", *, status: FineTuneJobStatus | None = None, deleting: bool = False, **sections: Any) -> Job:

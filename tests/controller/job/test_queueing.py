@@ -64,6 +64,7 @@ def test_without_kueue_the_job_says_what_to_install() -> None:
     assert (hold.in_queue, hold.reason) == (False, "KueueMissing")
     assert "the RayJob bot-1 is suspended for the queue team-a" in hold.message
     assert "serves no Workloads (kueue.x-k8s.io/v1beta2): install Kueue 0.15 or newer" in hold.message
+    assert "or set the label kueue.x-k8s.io/queue-name of the job to the empty text" in hold.message
 
 
 def test_a_workload_that_does_not_come_is_missed_after_a_while() -> None:
