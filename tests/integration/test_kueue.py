@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from controller.jobdefaults import JobDefaults
 from controller.kinds import FINE_TUNE_JOBS, PRIORITY_LABEL, QUEUE_LABEL, RAY_CLUSTERS, RAY_JOBS, WORKLOADS
 from controller.runtime.errors import AlreadyExists
 from controller.runtime.resources import CONFIG_MAPS, PODS, Resource
@@ -19,7 +20,7 @@ from tests.cluster.controlplane import ControlPlane, start_control_plane
 from tests.cluster.fixtures import interrupted_by_sigterm
 from tests.cluster.instances import sweep
 from tests.cluster.kueue import start_kueue
-from tests.controller.job.builders import checkpoint
+from tests.controller.job.builders import Settings, checkpoint
 from tests.integration.jobs import Operator
 from tests.integration.test_job_lifecycle import columns, report
 
@@ -281,6 +282,20 @@ async def test_a_queued_job_that_is_deleted_leaves_nothing(operator: Operator) -
         return kinds == []
 
     await operator.run_until(all_gone, "gone")
+
+
+@pytest.mark.usefixtures("kueue")
+async def test_a_job_without_a_label_waits_in_the_queue_that_is_the_default_of_its_namespace(operator: Operator) -> None:
+    cluster_queue = await queue(operator, **ENOUGH_FOR_ONE)
+    operator.settings = Settings(defaults=JobDefaults(queue_name="team-a"))
+    await operator.create(queued_job("first"))
+    await cluster_of(operator, "first-1")
+    await operator.create(resource(resources=SMALL))
+    said = await told(operator, "bot", "True", "Pending", "insufficient")
+    assert "attempt 1 waits in the queue team-a since" in said["message"]
+    await operator.client.delete(FINE_TUNE_JOBS, "first", operator.namespace)
+    await cluster_of(operator)
+    assert (await operator.condition("bot", "Queued"))["message"] == f"attempt 1 was admitted by the ClusterQueue {cluster_queue}"
 
 
 @pytest.mark.usefixtures("kueue")

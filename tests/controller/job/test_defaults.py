@@ -142,6 +142,17 @@ def priority_of(world: World, name: str) -> str:
     return str(item["spec"]["rayClusterSpec"]["workerGroupSpecs"][0]["template"]["spec"]["priorityClassName"])
 
 
+@pytest.mark.parametrize(("labels", "queue"), [({}, "shared"), ({QUEUE_LABEL: ""}, None)], ids=["no label", "no value"])
+async def test_a_label_without_a_value_keeps_a_job_out_of_the_default_queue(labels: dict[str, str], queue: str | None) -> None:
+    world = World()
+    world.restart(Settings(defaults=JobDefaults(queue_name="shared")))
+    world.edit(FINE_TUNE_JOBS, "bot", labels=labels)
+    for _ in range(2):
+        await world.step()
+    [item] = world.api.objects(RAY_JOBS)
+    assert item["metadata"]["labels"].get(QUEUE_LABEL) == queue
+
+
 async def test_a_default_is_not_judged_by_the_limits_as_what_a_job_asks_for_is() -> None:
     """Settings whose limits do not allow their defaults do not get this far; a job is never refused for what it did not say."""
     world = World()
