@@ -195,7 +195,7 @@ class Settings(BaseModel):
             found = not_allowed(self.defaults_in(namespace), self.limits_in(namespace))
             wrong += [f"NAMESPACE_DEFAULTS: {namespace}: {words}" for words in found if f"JOB_DEFAULTS: {words}" not in wrong]
         if wrong:
-            raise ValueError("; ".join(wrong))
+            raise ValueError("\n".join(wrong))
         return self
 
     @property

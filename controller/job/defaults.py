@@ -49,7 +49,7 @@ def not_allowed(defaults: JobDefaults, limits: Limits) -> Iterator[str]:
     keys = limits.allowed_toleration_keys
     for index, toleration in enumerate(defaults.tolerations):
         if toleration.key is None and ANYTHING not in keys:
-            yield _words(f"tolerations[{index}]", "every taint", "allowedTolerationKeys", keys, RESERVED_TAINTS)
+            yield _words(f"tolerations[{index}]", f"without a key it tolerates every taint, and {ANYTHING}", "allowedTolerationKeys", keys)
         if toleration.key is not None and not allows(keys, toleration.key, RESERVED_TAINTS):
             yield _words(f"tolerations[{index}].key", toleration.key, "allowedTolerationKeys", keys, RESERVED_TAINTS)
 
@@ -74,6 +74,6 @@ def _taint(toleration: Toleration) -> str:
     return f"{toleration.key or '*'}{value}{f':{toleration.effect}' if toleration.effect else ''}"
 
 
-def _words(field: str, value: str, limit: str, patterns: Sequence[str], reserved: Sequence[str]) -> str:
+def _words(field: str, value: str, limit: str, patterns: Sequence[str], reserved: Sequence[str] = ()) -> str:
     allowed = listed(patterns, reserved) or "nothing"
     return f"{field}: {value} is not in {limit} ({allowed}); allow it there, or choose another default"
