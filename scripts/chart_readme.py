@@ -40,6 +40,8 @@ and fits the API that each minor version up to {newest} documents.
 - **Upgrade**: build, push and set (`image.tag`, `trainer.image.tag`) the images of the same version first: an older image ignores what
   it does not know, such as new limits of jobs. `helm upgrade` also upgrades the definition of FineTuneJob; jobs stay, and those that run
   go on. Values of an earlier release are taken over by `--reset-then-reuse-values`, which also knows the defaults of new ones.
+- **Back to 0.1**: let running jobs end first (`kubectl get ftj --all-namespaces`); its controller takes RayJobs with the shared account for
+  altered ones, and ends their attempts.
 - **Uninstall**: the definition stays, and with it all jobs, unless `crds.keep` is false. The admission policy that limits heads of jobs
   and its binding stay too, because the shared accounts of heads do; the same release takes them over when it is installed again, another
   one of that name with `--take-ownership`. Once no job runs:
