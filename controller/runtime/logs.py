@@ -1,4 +1,5 @@
-"""One line per log record: JSON for machines, text for people at a terminal. Known forms of secrets are removed.
+"""One line per log record: JSON for machines, text for people at a terminal. Known forms of secrets are removed, and so is what would
+make a terminal act: some of what is logged was written by users.
 
 Messages are constant; what they are about goes into `extra`. Tests: tests/controller/runtime/test_logs.py.
 """
@@ -10,7 +11,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
-from finetune.system.redaction import redact
+from finetune.system.redaction import printable, redact
 
 STANDARD_ATTRIBUTES = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
@@ -26,15 +27,16 @@ def _redacted(value: Any, name: str = "") -> Any:
     A value counts as secret also by the name of its member.
     """
     if isinstance(value, str):
+        value = printable(value)
         text, named = redact(value), redact(f"{name}={value}")
         return text if named == f"{name}={text}" else named.removeprefix(f"{name}=")
     if isinstance(value, Mapping):
-        return {str(each): _redacted(found, str(each)) for each, found in value.items()}
+        return {printable(str(each)): _redacted(found, str(each)) for each, found in value.items()}
     return [_redacted(each, name) for each in value] if isinstance(value, list | tuple) else value
 
 
 def _json(value: Any) -> str:
-    return json.dumps(value, default=lambda each: redact(str(each)), ensure_ascii=False)
+    return json.dumps(value, default=lambda each: redact(printable(str(each))), ensure_ascii=False)
 
 
 def _time(record: logging.LogRecord) -> str:
@@ -64,9 +66,10 @@ class TextFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Return the record as text."""
         about = "".join(f" {name}={_json(value)}" for name, value in _redacted(_fields(record)).items())
-        line = f"{_time(record)} {record.levelname.lower():7} {redact(record.getMessage())}{about}"
+        message = printable(record.getMessage()).replace("\n", " ")  # a line of its own would look like another record
+        line = f"{_time(record)} {record.levelname.lower():7} {redact(message)}{about}"
         if record.exc_info:
-            line += "\n" + redact(self.formatException(record.exc_info))
+            line += "\n" + redact(printable(self.formatException(record.exc_info)))
         return line
 
 

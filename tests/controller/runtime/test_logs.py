@@ -131,3 +131,26 @@ def test_secrets_in_members_and_in_objects_are_not_shown(stream: type[io.StringI
     assert "hunter2222" not in shown
     assert "pa55word" not in shown
     assert all(part in shown for part in ("https://[redacted]@h/", "team-a/bot-long", '"password": "[redacted]"', '"kind": "x"'))
+
+
+@pytest.mark.parametrize("stream", [io.StringIO, Terminal])
+def test_what_users_wrote_neither_acts_on_a_terminal_nor_begins_a_line(stream: type[io.StringIO]) -> None:
+    out, written = stream(), "a\x1b]0;x\x07\x9b31m\u202e\nb"
+    set_up_logging("info", out)
+    logging.getLogger("x").warning("cannot be read: %s", written, extra={"job": written, "fields": {written: [written]}})
+
+    [line] = out.getvalue().splitlines()
+    assert line.isprintable()
+    assert "cannot be read: a" in line
+
+
+@pytest.mark.parametrize("stream", [io.StringIO, Terminal])
+def test_a_traceback_has_no_control_characters(stream: type[io.StringIO]) -> None:
+    out = stream()
+    set_up_logging("info", out)
+    try:
+        raise ValueError("a\x1b[2J\x9b31m\u202eb")
+    except ValueError:
+        logging.getLogger("x").exception("failed")
+
+    assert out.getvalue().replace("\n", "").isprintable()
