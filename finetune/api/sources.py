@@ -9,6 +9,7 @@ import re
 from enum import StrEnum
 from pathlib import Path, PurePath
 from typing import Annotated, ClassVar
+from unicodedata import category
 
 from pydantic import Field
 
@@ -20,20 +21,31 @@ CLAIMS_DIRECTORY = "/mnt/claims"
 """Where the controller mounts claims, each in a folder of its name; a path below it was written as a persistentVolumeClaim."""
 
 Fraction = Annotated[float, Field(ge=0.001, le=0.5)]
-KEY_NAME = r"^[-._a-zA-Z0-9]+$"
-"""A key of a ConfigMap or Secret."""
+KEY_NAME = r"^[.]?[-_a-zA-Z0-9][-._a-zA-Z0-9]*$"
+"""A key of a ConfigMap or Secret, which may not begin with two dots: a ConfigMap's key also becomes the end of a path."""
 OBJECT_NAME = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
 """Names of claims, ConfigMaps and Secrets; a claim's and a ConfigMap's name also becomes part of a mount path."""
 MODEL_NAME = r"^[A-Za-z0-9][-._A-Za-z0-9]*(/[A-Za-z0-9][-._A-Za-z0-9]*)?$"
 
 LANGUAGE = r"^[a-z]{2,3}([-_][A-Za-z0-9]{2,8})*$"
 """A language as BCP 47 or a model's tokenizer writes it: en, pt-BR, zh_Hans, deu_Latn."""
+REVISION = r"^[A-Za-z0-9_][-A-Za-z0-9_]*([+./][-A-Za-z0-9_]+)*$"
+"""A commit, branch or tag on the hub, which also becomes part of a path in the cache: no two dots follow each other."""
 DATASET_NAME = r"^[A-Za-z0-9_][-._A-Za-z0-9]*(/[A-Za-z0-9_][-._A-Za-z0-9]*)?$"
 
+UNSEEN = ("Cc", "Cf", "Zl", "Zp")
+"""Kinds of characters that make a terminal act, reorder or break a line. A path is in mount points, addresses, status and logs."""
+
+
+def _stays_inside(path: str) -> bool:
+    parts = path.split("/")
+    return not (path.startswith("/") or ".." in parts or any(category(character) in UNSEEN for character in path))
+
+
 INSIDE_CLAIM = Rule(
-    "!self.path.startsWith('/') && !self.path.matches('(^|/)[.][.](/|$)')",
-    lambda claim: not (claim.path.startswith("/") or ".." in claim.path.split("/")),
-    "path: a path inside the claim is relative and has no '..'",
+    "!self.path.matches(r'^/|(^|/)[.][.](/|$)|[" + "".join(rf"\p{{{kind}}}" for kind in UNSEEN) + "]')",
+    lambda claim: _stays_inside(claim.path),
+    "path: a path inside the claim is relative and has no '..' and no control characters",
 )
 
 
@@ -67,7 +79,11 @@ class HuggingFaceDataset(WireModel):
     split: str = Field("train", min_length=1, max_length=200, description="Split to read.")
     config: str | None = Field(None, min_length=1, max_length=200, description="Configuration (subset) of the data set.")
     revision: str | None = Field(
-        None, min_length=1, max_length=200, description="Commit to read; without it the newest is read, and its commit is recorded."
+        None,
+        min_length=1,
+        max_length=200,
+        pattern=REVISION,
+        description="Commit to read; without it the newest is read, and its commit is recorded.",
     )
 
     rules = (
@@ -205,6 +221,7 @@ class ModelSource(WireModel):
         None,
         min_length=1,
         max_length=200,
+        pattern=REVISION,
         description="Commit on the hub; with it the model comes from the hub and nowhere else.",
     )
     token_secret: SecretKey | None = Field(None, description="Secret with a hub token, for gated models.")

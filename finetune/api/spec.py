@@ -45,7 +45,7 @@ SHORT_NAME = "ftj"
 
 CPU_QUANTITY = r"^([1-9][0-9]*(m|[.][0-9]{1,3})?|0[.][0-9]{0,2}[1-9])$"
 MEMORY_QUANTITY = r"^[1-9][0-9]*([.][0-9]+)?(M|G|T|Mi|Gi|Ti)$"
-LABEL_KEY = r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-_.A-Za-z0-9]*[A-Za-z0-9])?$"
+LABEL_KEY = r"^([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-_.A-Za-z0-9]{0,61}[A-Za-z0-9])?$"
 LABEL_VALUE = r"^([A-Za-z0-9]([-_.A-Za-z0-9]*[A-Za-z0-9])?)?$"
 
 

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from finetune.api.errors import InputError
-from finetune.api.sources import KEY_NAME, OBJECT_NAME
+from finetune.api.sources import KEY_NAME, OBJECT_NAME, REVISION
 from finetune.api.spec import LABEL_KEY, LABEL_VALUE
 from finetune.cli.jobfile.fields import Location, fields_of, type_at, value_at
 from finetune.cli.jobfile.suggestions import for_unknown_field, for_wrong_type, meant_scalar, plain_name
@@ -41,8 +41,9 @@ LENGTHS = {
 }
 FORMS = {
     OBJECT_NAME: "use lower-case letters, digits, dashes and dots, beginning and ending with a letter or digit",
-    KEY_NAME: "use letters, digits, dashes, dots and underscores",
-    LABEL_KEY: "give name or domain/name, of letters, digits, '-', '_' and '.'",
+    KEY_NAME: "use letters, digits, dashes, dots and underscores, and do not begin with two dots",
+    REVISION: "give a commit, branch or tag of the hub: letters, digits, dashes and underscores, with single dots and slashes between",
+    LABEL_KEY: "give name or domain/name, of letters, digits, '-', '_' and '.'; a name has at most 63",
     LABEL_VALUE: "use letters, digits, '-', '_' and '.', beginning and ending with a letter or digit",
 }
 SINGULAR = {"characters": "character", "entries": "entry"}

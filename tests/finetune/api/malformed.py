@@ -244,7 +244,32 @@ MALFORMED = [
     Malformed(
         "output outside its claim",
         resource(output={"persistentVolumeClaim": {"claimName": "models", "path": "../others"}}),
-        ("spec.output.persistentVolumeClaim", "path: a path inside the claim is relative and has no '..'"),
+        ("spec.output.persistentVolumeClaim", "path: a path inside the claim is relative and has no '..' and no control characters"),
+    ),
+    Malformed(
+        "an output whose name acts on a terminal",
+        resource(output={"persistentVolumeClaim": {"claimName": "models", "path": "a\x1b[31m"}}),
+        ("spec.output.persistentVolumeClaim", "and no control characters"),
+    ),
+    Malformed(
+        "an output whose name turns the line around",
+        resource(output={"persistentVolumeClaim": {"claimName": "models", "path": "a\u202eb"}}),
+        ("spec.output.persistentVolumeClaim", "and no control characters"),
+    ),
+    Malformed(
+        "a key that is the folder above",
+        resource(data=_source(configMap={"name": "rows", "key": ".."})),
+        ("spec.data.train[0].configMap.key", "should match"),
+    ),
+    Malformed(
+        "a revision that is a path",
+        resource(model={"name": "org/model", "revision": "../../x"}),
+        ("spec.model.revision", "should match"),
+    ),
+    Malformed(
+        "a node's label that is too long for one",
+        resource(resources={"nodeSelector": {"a" * 64: "yes"}}),
+        ("spec.resources", "a key is not a label's name"),
     ),
     Malformed("no output", resource(output=REMOVED), ("spec.output", "Required value")),
     Malformed(

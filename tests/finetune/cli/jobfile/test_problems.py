@@ -56,7 +56,7 @@ SOURCE = {"path": "a.jsonl"}
         ),
         pytest.param(
             {"output__persistentVolumeClaim__path": "../other"},
-            "spec.output.persistentVolumeClaim.path: a path inside the claim is relative and has no '..'",
+            "spec.output.persistentVolumeClaim.path: a path inside the claim is relative and has no '..' and no control characters",
             id="rule-on-a-member",
         ),
         pytest.param(
