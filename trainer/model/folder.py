@@ -4,6 +4,7 @@ Reads file names, config.json and the headers of safetensors files; no torch. Te
 """
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ from finetune.api.errors import InputError
 from trainer.hub.weightnames import LAYOUT, WEIGHTS, WEIGHTS_INDEX, check_weight_names
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json", "vocab.txt")
+IMPLEMENTATIONS = ("attn_implementation", "attn_implementation_internal", "experts_implementation", "experts_implementation_internal")
+"""Ends of the names of members that transformers fetches a kernel for where they name a repository and its package is installed."""
 MAX_HEADER_BYTES = 100 * 1024 * 1024
 """The format's own limit on a safetensors header."""
 
@@ -56,6 +59,21 @@ def _check_config(path: Path, field: str) -> None:
         raise InputError(field, f"{path} holds quantized weights, which cannot be trained", fix)
     if not config.get("model_type"):
         raise InputError(field, f"{file} has no model_type", LAYOUT)
+    for name, value in _implementations(config):
+        if "/" in value:
+            problem = f"{name} in {file} is {value}, code of the hub that would be fetched and run in place of transformers' own"
+            raise InputError(field, problem, f"take {name} out of it")
+
+
+def _implementations(config: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield what a configuration, or that of a part of the model, says of how attention and experts are computed."""
+    for name, value in config.items():
+        if isinstance(value, dict):
+            yield from _implementations(value)
+            if name.endswith(IMPLEMENTATIONS):
+                yield from ((name, part) for part in value.values() if isinstance(part, str))
+        elif isinstance(value, str) and name.endswith(IMPLEMENTATIONS):
+            yield name, value
 
 
 def _read_json(file: Path, field: str) -> dict[str, Any]:

@@ -79,6 +79,8 @@ FAULTS = [
     pytest.param(remove("config.json"), "no config.json", id="no config"),
     pytest.param(broken_config, "config.json cannot be read", id="broken config"),
     pytest.param(config_with(quantization_config={"bits": 4}), "quantized", id="quantized"),
+    pytest.param(config_with(attn_implementation="org/kernel"), "attn_implementation in", id="attention of the hub"),
+    pytest.param(config_with(text_config={"_attn_implementation": {"": "a/b@v1:f"}}), "is a/b@v1:f, code of the hub", id="in a part"),
     pytest.param(config_with(model_type=""), "no model_type", id="no model type"),
 ]
 
