@@ -170,6 +170,8 @@ class _File:
     def entries(self) -> dict[str, _Entry]:
         with self.path.open("rb") as stream:
             length = int.from_bytes(stream.read(8), "little")
+            if length > self.path.stat().st_size - 8:  # of another file it may be more than any memory
+                raise ValueError(f"{self.path} is not a safetensors file")
             header = json.loads(stream.read(length))
         header.pop("__metadata__", None)
         if any(entry["dtype"] != "F32" for entry in header.values()):
