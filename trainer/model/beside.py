@@ -23,6 +23,10 @@ from trainer.model.location import LocatedModel
 from trainer.model.weights import WEIGHTS_RECORD
 from trainer.objectives.family import Family, decoder_start_of
 
+CONFIGURATION = ("config.json", "tokenizer_config.json", "generation_config.json")
+NAMES_OF_CODE = frozenset({"auto_map", "custom_generate", "custom_pipelines", "trust_remote_code"})
+"""Members of configuration that say which code of a repository is the model's."""
+
 
 @dataclass(frozen=True)
 class Origin:
@@ -57,10 +61,29 @@ def write_beside(folder: Path, origin: Origin, model: Any, card: str) -> None:
     origin.tokenizer.save_pretrained(folder)  # with the chat template that it was trained with, if any
     if model.can_generate():
         generation_settings(model, origin.tokenizer).save_pretrained(folder)
+    name_no_code(folder)
     trained = {"task": origin.task.value, "known": list(origin.known), "seed": origin.seed, "languages": list(origin.languages)}
     record = json.dumps({**origin.provenance.to_wire(), **trained}, indent=2, ensure_ascii=False)
     (folder / WEIGHTS_RECORD).write_text(record + "\n", encoding="utf-8")
     (folder / CARD).write_text(card, encoding="utf-8")
+
+
+def name_no_code(folder: Path) -> None:
+    """Take out of the configuration where the base has its code, which transformers passes on: the weights were trained without it."""
+    for file in (folder / name for name in CONFIGURATION):
+        saved = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+        without = _without_code(saved)
+        if without != saved:
+            file.write_text(json.dumps(without, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _without_code(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings, and those of the models that a model is made of, without the members that name code."""
+    return {
+        name: _without_code(value) if isinstance(value, dict) and "model_type" in value else value
+        for name, value in settings.items()
+        if name not in NAMES_OF_CODE
+    }
 
 
 def generation_settings(model: Any, tokenizer: PreTrainedTokenizerBase) -> GenerationConfig:

@@ -28,6 +28,7 @@ from transformers import GenerationConfig, PreTrainedModel
 
 from finetune.api.results import MODEL
 from finetune.api.sections import Export, Quantization
+from trainer.hub.weightnames import ADAPTER_WEIGHTS
 from trainer.model.beside import Origin, write_beside
 from trainer.model.card import adapter_card, merged_card
 from trainer.model.head import head_of
@@ -39,8 +40,6 @@ from trainer.model.spill import Spill
 from trainer.model.verification import Difference, ExportMismatchError, Probe, difference_of, fingerprints
 from trainer.model.weights import digest_of_folder
 from trainer.storage.place import Place
-
-ADAPTER_WEIGHTS = "adapter_model.safetensors"
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from finetune.api.tasks import TaskName
 from finetune.api.using import ChosenModel
 from trainer.data.reading import Languages
 from trainer.hub.connection import HubUnavailable
+from trainer.hub.weightnames import check_adapter_names
 from trainer.model.location import LocatedModel, locate
 from trainer.model.weights import DRAWN, WEIGHTS_RECORD
 from trainer.reporting.sources import pairs_in
@@ -142,6 +143,7 @@ def _whole(folder: Path, chosen: ChosenModel) -> Found:
 
 
 def _adapter(folder: Path, chosen: ChosenModel) -> Found:
+    check_adapter_names((entry.name for entry in folder.iterdir()), chosen.field, str(folder))
     found = base_of(folder, chosen)
     adapter = Found(found.located, f"the adapter, on {found.located.name}", folder, found.digest, record=folder)
     return _recorded(adapter, _record(folder) or {})

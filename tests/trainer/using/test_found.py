@@ -126,3 +126,14 @@ def test_a_run_says_between_which_languages_it_translates(run: Path) -> None:
     (run / "run.json").write_text(json.dumps(record))
 
     assert found(run).languages == (("de", "en"), ("en", "de"))
+
+
+def test_an_adapter_with_its_weights_as_pickle_or_without_is_refused(run: Path) -> None:
+    adapter = run / "model" / "adapter"
+    (adapter / "adapter_model.safetensors").rename(adapter / "adapter_model.bin")
+    with pytest.raises(InputError, match=r"adapter has weights only as pickle \(adapter_model.bin\), which can run code when it is read"):
+        found(adapter)
+
+    (adapter / "adapter_model.bin").unlink()
+    with pytest.raises(InputError, match=r"adapter has no weights \(no adapter_model.safetensors\)"):
+        found(adapter)
