@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from controller.fallen import Fallen
 from controller.kinds import JOB_LABEL, QUEUE_LABEL, RAY_JOBS
 from controller.namedjobs import names_of_earlier
 from controller.runtime.resources import CONFIG_MAPS, ROLE_BINDINGS, ROLES, SERVICE_ACCOUNTS, KubeObject, Resource
@@ -126,6 +127,8 @@ class Stores:
     )
     ray_jobs: Store = field(default_factory=_children)
     pods: Store = field(default_factory=_children)
+    fallen: Fallen = field(default_factory=Fallen)
+    """Pods that failed and are in no cache any more."""
     progress: Store = field(default_factory=_children)
     """ConfigMaps with the label `finetune.dev/job`."""
     service_accounts: Store = field(default_factory=_children)

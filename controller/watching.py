@@ -156,6 +156,12 @@ def build_reflectors(
 
         return on_change
 
+    def on_pod(change: Change) -> None:
+        keys = keys_of_child(stores, change)
+        stores.fallen.take(change, keys)
+        for key in keys:
+            enqueue(key)
+
     def on_workload(change: Change) -> None:
         reworded = says_the_same(change.old, change.new)
         for key in keys_of_workload(stores, change):
@@ -201,7 +207,7 @@ def build_reflectors(
     return [
         *reflect(FINE_TUNE_JOBS, stores.jobs, on(keys_of_job), everything, kept_of_job, JOBS_PER_PAGE),
         *reflect(RAY_JOBS, stores.ray_jobs, on(keys_of_child), ours, kept_of_ray_job, RAY_JOBS_PER_PAGE),
-        *reflect(PODS, stores.pods, on(keys_of_child), ours, kept_of_pod),
+        *reflect(PODS, stores.pods, on_pod, ours, kept_of_pod),
         *reflect(CONFIG_MAPS, stores.progress, on(keys_of_child), ours, kept_of_config_map, CONFIG_MAPS_PER_PAGE),
         *reflect(SERVICE_ACCOUNTS, stores.service_accounts, on(keys_of_support), names_of_ours, kept_of_support),
         *reflect(ROLES, stores.roles, on(keys_of_support), names_of_ours, kept_of_support),

@@ -19,7 +19,9 @@ DISRUPTIONS = frozenset({
     "EvictionByEvictionAPI", "DeletionByPodGC", "TerminationByKubelet",
 })  # fmt: skip
 """What Kubernetes says where it has ended a pod for reasons of its own."""
-UNEXPLAINED = frozenset({REASON_GENERIC, Cause.TRAINER_FAILED, Cause.TRAINER_KILLED})
+KUBERAY_GAVE_UP = frozenset({"SubmissionFailed", "JobDeploymentStatusTransitionGracePeriodExceeded"})
+"""What KubeRay says where it finds the head no more: its submitter could not go on, or Ray's last word did not come."""
+UNEXPLAINED = frozenset({REASON_GENERIC, Cause.TRAINER_FAILED, Cause.TRAINER_KILLED}) | KUBERAY_GAVE_UP
 
 
 @dataclass(frozen=True)

@@ -190,6 +190,8 @@ class Observed:
     job: Job
     ray_jobs: tuple[RayJobFacts, ...] = ()
     pods: tuple[PodFacts, ...] = ()
+    fallen: tuple[PodFacts, ...] = ()
+    """Pods that failed and are gone, the first to go first."""
     clusters: tuple[int, ...] = ()
     access_modes: Mapping[str, Sequence[str]] = field(default_factory=dict)
     record: str | None = None

@@ -67,6 +67,7 @@ async def observe(
     children = [child for child in stores.ray_jobs.by_index(OWNER_INDEX, key) if is_ray_job_of(child, job)]
     ray_jobs = [ray_job_from(child, job.name) for child in children]
     pods = [pod_from(pod) for pod in stores.pods.by_index(OWNER_INDEX, key) if has_label_of(pod, job)]
+    fallen = [pod_from(pod) for pod in stores.fallen.of(key) if has_label_of(pod, job)]
     named = stores.progress.by_index(OWNER_INDEX, key)
     reports = [report for report in named if is_progress_of(report, job)]
     job = replace(job, status=_with_history(job, children, reports))
@@ -87,6 +88,7 @@ async def observe(
         job=job,
         ray_jobs=tuple(ray_jobs),
         pods=tuple(pods),
+        fallen=tuple(fallen),
         clusters=tuple(clusters),
         record=record_in(report),
         kuberay_installed=installed and not leaving,

@@ -108,8 +108,9 @@ class Reconciler:
         """Reconcile the job `namespace/name` once; return after how many seconds to do so again at the latest."""
         item = self._stores.jobs.get(key)
         if item is None:
-            self._refusals.forget(key)
+            self._forget(key)
         elif is_managed_elsewhere(item):
+            self._stores.fallen.forget(key)
             return None
         stuck_again = await self._release_stuck(key)
         try:
@@ -188,6 +189,7 @@ class Reconciler:
                 return None
             acted = await self._act(key, observed, decision)
             await self._report(key, observed.job, acted.status)
+            self._stores.fallen.forget(key, observed.fallen)
             running = get_condition(acted.status, ConditionType.RUNNING)
             unsafe = running is not None and running.reason == Reason.KUBERAY_UNSAFE
             # What was created only to be deleted is no success: once it is gone, the pause before the next try is as long as before.
@@ -235,6 +237,11 @@ class Reconciler:
                 logger.warning("%s: ConfigMap %s still has its finalizer: %s", key, stuck_name, error)
                 again = STUCK_POLL_SECONDS
         return again
+
+    def _forget(self, key: str) -> None:
+        """Forget a job that is gone."""
+        for memory in (self._refusals, self._stores.fallen):
+            memory.forget(key)
 
     def _has_no_past(self, key: str) -> bool:
         """Return whether the job, as it is in the cache, was begun by this process a moment ago."""

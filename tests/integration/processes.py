@@ -91,6 +91,7 @@ def create(plane: ControlPlane, namespace: str, path: str, item: dict[str, Any])
 
 
 JOBS = "/apis/finetune.dev/v1alpha1/namespaces/{}/finetunejobs"
+RAY_JOBS = "/apis/ray.io/v1/namespaces/{}/rayjobs"
 CLAIMS = "/api/v1/namespaces/{}/persistentvolumeclaims"
 CONFIG_MAPS = "/api/v1/namespaces/{}/configmaps"
 ROWS = {"metadata": {"name": "rows"}, "data": {"train.jsonl": '{"prompt": "a", "completion": "b"}\n'}}

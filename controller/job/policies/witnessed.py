@@ -16,10 +16,12 @@ def witnessed(situation: Situation) -> Situation:
     if attempt is None or (situation.ray_job is not None and is_held(situation.ray_job, situation.observed.workload)):
         return situation  # what a queue takes down has not failed, and the attempt goes on elsewhere
     pods = [pod for pod in situation.observed.pods_of(attempt) if pod.trains]
-    node = next((pod.node for pod in pods if pod.role == ROLE_HEAD and pod.node), None)
+    fallen = [pod for pod in situation.observed.fallen if pod.attempt == attempt.number and pod.trains]
+    node = next((pod.node for pod in [*pods, *fallen] if pod.role == ROLE_HEAD and pod.node), None)
     if node is not None and attempt.node is None:
         situation = situation.with_attempt(node=node)
-    failed = min((pod for pod in pods if pod.failed), key=lambda pod: (not pod.out_of_memory, pod.name), default=None)
+    failing = fallen + sorted((pod for pod in pods if pod.failed), key=lambda pod: pod.name)  # what is gone was the first to fail
+    failed = min(failing, key=lambda pod: not pod.out_of_memory, default=None)
     if failed is None or attempt.failed_pod is not None:
         return situation
     first = FailedPod(name=failed.name, node=failed.node or None, reason=failed.reasons[0], exit_code=failed.exit_code)

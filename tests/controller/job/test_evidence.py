@@ -40,6 +40,14 @@ def test_an_attempt_that_lost_a_pod_with_its_node_is_told_from_one_that_failed(n
     assert decision.status.phase == "Retrying"
 
 
+@pytest.mark.parametrize("said", ["SubmissionFailed", "JobDeploymentStatusTransitionGracePeriodExceeded"])
+@pytest.mark.parametrize(("noted", "reason"), [(LOST, "PodDisrupted"), (None, None)], ids=["head lost", "head there"])
+def test_kuberay_that_finds_the_head_no_more_does_not_know_why(said: str, noted: Any, reason: str | None) -> None:
+    final = ray_job(1, "RUNNING", "Failed", reason=said, message="Job submission has failed.")
+    decision = decide(observed(job(status=status(attempt(failed_pod=noted))), final))
+    assert last_attempt(decision).reason == (reason or said)
+
+
 KILLED = FailedPod(name="bot-1-worker", node="gpu-3", reason="OOMKilled", exit_code=137)
 MORE_MEMORY: dict[str, Any] = {"runPolicy": {"failureRules": [{"reasons": ["OutOfMemory"], "action": "Fail"}]}}
 

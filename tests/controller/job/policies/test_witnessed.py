@@ -1,5 +1,7 @@
 """Where an attempt runs and which pod failed first is known after its pods are gone."""
 
+from dataclasses import replace
+
 import pytest
 
 from finetune.api.status import FailedPod
@@ -32,3 +34,18 @@ def test_what_fails_later_is_an_effect() -> None:
 def test_only_a_pod_that_trains_and_failed_is_noted(other: object) -> None:
     decision = decide(observed(job(status=status(attempt())), ray_job(), pods=[other]))  # type: ignore[list-item]
     assert last_attempt(decision).failed_pod is None
+
+
+def test_a_pod_that_failed_and_was_gone_before_anybody_looked_is_noted_before_those_that_failed_after_it() -> None:
+    later = pod(role="head", node="cpu-1", failed=True, reasons=("Error",), exit_code=1)
+    decision = decide(observed(job(status=status(attempt())), ray_job(), pods=[later], fallen=(replace(KILLED, out_of_memory=False),)))
+    assert last_attempt(decision).failed_pod == NOTED
+
+
+def test_of_pods_that_are_gone_only_one_of_the_attempt_is_noted_and_where_its_head_ran() -> None:
+    of_before, head = pod(2, failed=True, reasons=("Error",)), pod(role="head", node="cpu-1", failed=True, reasons=("Evicted",))
+    decision = decide(observed(job(status=status(attempt())), ray_job(), fallen=(of_before, head)))
+    assert (last_attempt(decision).node, last_attempt(decision).failed_pod) == (
+        "cpu-1",
+        FailedPod(name=head.name, node="cpu-1", reason="Evicted"),
+    )
