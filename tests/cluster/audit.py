@@ -25,6 +25,9 @@ class Write:
     at: str
     agent: str
     resource: str
+    verb: str = ""
+    namespace: str = ""
+    name: str = ""
 
 
 def writes(directory: Path) -> list[Write]:
@@ -33,5 +36,7 @@ def writes(directory: Path) -> list[Write]:
     for line in (directory / LOG).read_text().splitlines(keepends=True):
         event = json.loads(line) if line.endswith("\n") else {}
         if 200 <= (event.get("responseStatus") or {}).get("code", 0) < 300 and "dryRun" not in event["requestURI"]:
-            found.append(Write(event["requestReceivedTimestamp"], event["userAgent"], event["objectRef"]["resource"]))
+            of = event["objectRef"]
+            place = (of.get("namespace", ""), of.get("name", ""))
+            found.append(Write(event["requestReceivedTimestamp"], event["userAgent"], of["resource"], event["verb"], *place))
     return sorted(found)

@@ -7,6 +7,7 @@ import contextlib
 import itertools
 import signal
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +15,24 @@ from typing import Any
 
 import pytest
 
+from controller.kinds import QUEUE_LABEL
 from tests.builders import resource
+from tests.cluster import audit
 from tests.cluster.api import ApiError
 from tests.cluster.controlplane import ControlPlane
-from tests.integration.processes import JOBS, LEASE, LEASE_SECONDS, Process, create, wait
+from tests.integration.processes import (
+    CLAIM,
+    CLAIMS,
+    CONFIG_MAPS,
+    JOBS,
+    LEASE,
+    LEASE_SECONDS,
+    RAY_JOBS,
+    ROWS,
+    Process,
+    create,
+    wait,
+)
 from tests.integration.wire import Wire
 
 pytestmark = pytest.mark.integration
@@ -67,19 +82,49 @@ def roles(pair: Pair) -> Pair:
 
 
 class Work:
-    """Makes the leader write: jobs that lack what they name get a condition."""
+    """Makes the leader write: jobs that have all that they name, so that each starts its first attempt.
 
-    def __init__(self, plane: ControlPlane, namespace: str) -> None:
+    `held`: in a queue that nobody admits from, so that KubeRay leaves their RayJobs alone.
+    """
+
+    def __init__(self, plane: ControlPlane, namespace: str, *, held: bool = False) -> None:
         self.plane, self.namespace, self.count = plane, namespace, 0
+        self._labels = {QUEUE_LABEL: "nobody"} if held else {}
+        create(plane, namespace, CLAIMS, CLAIM)
+        create(plane, namespace, CONFIG_MAPS, ROWS)
 
     def give(self) -> None:
         self.count += 1
-        create(self.plane, self.namespace, JOBS, resource(f"work-{self.count}"))
+        job = resource(f"work-{self.count}")
+        create(self.plane, self.namespace, JOBS, {**job, "metadata": {**job["metadata"], "labels": self._labels}})
 
     def is_handled(self) -> bool:
         """Whether the newest job was handled."""
         item = self.plane.api.get(f"{JOBS.format(self.namespace)}/work-{self.count}")
         return bool((item.get("status") or {}).get("conditions"))
+
+    def attempts(self) -> dict[str, list[int]]:
+        """The numbers of the attempts that the status of each job lists."""
+        items = self.plane.api.get(JOBS.format(self.namespace))["items"]
+        listed = {item["metadata"]["name"]: (item.get("status") or {}).get("attempts") or [] for item in items}
+        return {name: [each["number"] for each in attempts] for name, attempts in listed.items()}
+
+    def ray_jobs(self) -> list[str]:
+        return sorted(item["metadata"]["name"] for item in self.plane.api.get(RAY_JOBS.format(self.namespace))["items"])
+
+    def was_done_once(self) -> None:
+        """Fail unless each job comes to one attempt with one RayJob, which was created once: the audit log also has those that are gone."""
+        jobs = [f"work-{number}" for number in range(1, self.count + 1)]
+        wanted = sorted(f"{job}-1" for job in jobs)
+        wait(lambda: set(wanted) <= set(self.ray_jobs()), "each job has started")
+        assert self.ray_jobs() == wanted
+        assert self.attempts() == {job: [1] for job in jobs}
+        created = Counter(
+            each.name
+            for each in audit.writes(self.plane.directory)
+            if (each.verb, each.resource, each.namespace) == ("create", "rayjobs", self.namespace)
+        )
+        assert created == Counter(wanted)
 
 
 def edit(plane: ControlPlane, **spec: Any) -> None:
@@ -125,7 +170,7 @@ MARKED = [
 @pytest.mark.parametrize("meddle", MARKED)
 def test_two_controllers_never_act_at_once(control_plane: ControlPlane, pair: Pair, namespace: str, meddle: Meddle) -> None:
     leader, standby = roles(pair)
-    work = Work(control_plane, namespace)
+    work = Work(control_plane, namespace, held=True)
     work.give()
     wait(work.is_handled, "the first job was handled")
 
@@ -151,3 +196,5 @@ def test_two_controllers_never_act_at_once(control_plane: ControlPlane, pair: Pa
     assert changes <= 1, f"they took turns: {turns}"
     for (a, b), (c, d) in ((one, other) for one in leader.said for other in standby.said):
         assert b < c or d < a, "both said that they lead"
+    work.was_done_once()
+    control_plane.api.request("DELETE", JOBS.format(namespace))  # the next one to lead would look at them first
