@@ -7,6 +7,7 @@ few minutes. Test: tests/controller/job/test_accounts.py.
 import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Protocol
+from weakref import WeakValueDictionary
 
 from controller.job.objects.attempt import Object, shared_objects
 from controller.job.objects.policy import BINDINGS, POLICIES, in_force
@@ -38,7 +39,8 @@ class Accounts:
         self._limited, self._until = False, float("-inf")
         self._asking = asyncio.Lock()
         self._created: dict[str, float] = {}
-        self._making: dict[str, asyncio.Lock] = {}
+        self._making = WeakValueDictionary[str, asyncio.Lock]()
+        """Each as long as somebody has or awaits it."""
 
     async def shared(self) -> bool:
         """Return whether drivers may share an account; one question at a time goes to the API server."""
@@ -55,7 +57,7 @@ class Accounts:
         async with self._making.setdefault(namespace, asyncio.Lock()):
             if self._monotonic() - self._created.get(namespace, float("-inf")) < CREATED_SECONDS:
                 return
-            self._created.pop(namespace, None)
+            self._created = {each: at for each, at in self._created.items() if self._monotonic() - at < CREATED_SECONDS}
             lacking = [each for each in shared_objects(namespace) if not self._is_cached(each, namespace)]
             for each in lacking:
                 await create(each)

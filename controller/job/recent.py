@@ -7,6 +7,7 @@ missing is asked for again by everybody who needs it. Test: tests/controller/job
 import asyncio
 from collections.abc import Callable
 from typing import Protocol
+from weakref import WeakValueDictionary
 
 from controller.job.objects.placement import access_modes
 from controller.runtime.errors import NotFound, ResourceAbsent
@@ -32,7 +33,8 @@ class Recent:
     def __init__(self, reader: Reader, monotonic: Callable[[], float]) -> None:
         self._reader, self._monotonic = reader, monotonic
         self._known: dict[Place, tuple[float, list[str]]] = {}
-        self._reading: dict[Place, asyncio.Lock] = {}
+        self._reading = WeakValueDictionary[Place, asyncio.Lock]()
+        """Each as long as somebody has or awaits it."""
 
     async def keys(self, namespace: str, name: str, wanted: set[str]) -> list[str] | None:
         """Return the keys of a ConfigMap, None if there is none; it is read again if one of those wanted was not in it."""
@@ -62,7 +64,6 @@ class Recent:
                 return None
             if len(self._known) >= REMEMBERED_MOST:
                 self._known.clear()
-                self._reading.clear()
             self._known[place] = self._monotonic(), words
             return words
 

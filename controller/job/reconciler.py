@@ -239,8 +239,8 @@ class Reconciler:
         return again
 
     def _forget(self, key: str) -> None:
-        """Forget a job that is gone."""
-        for memory in (self._refusals, self._stores.fallen):
+        """Forget a job that is gone; the other memories see for themselves that it is."""
+        for memory in (self._refusals, self._restores, self._stores.fallen):
             memory.forget(key)
 
     def _has_no_past(self, key: str) -> bool:

@@ -17,6 +17,9 @@ BASE_DELAY_SECONDS = 0.25
 MAX_DELAY_SECONDS = 120.0
 """A job that has failed for an hour is still retried every two minutes; glitches of the API are shorter."""
 
+STALE_MOST = 64
+"""Delays that are over before their time, kept beside as many again as still hold: a deadline may be weeks away."""
+
 
 class QueueClosed(Exception):  # noqa: N818  (it is no error: the process ends)
     """The queue is closed and gives out no more keys."""
@@ -62,7 +65,11 @@ class KeySchedule:
         if key in self._waiting or key in self._again or self._due.get(key, float("inf")) <= due:
             return
         self._due[key] = due
-        heapq.heappush(self._heap, (due, key))
+        if len(self._heap) > 2 * len(self._due) + STALE_MOST:
+            self._heap = [(time, key) for key, time in self._due.items()]
+            heapq.heapify(self._heap)
+        else:
+            heapq.heappush(self._heap, (due, key))
 
     def take(self, now: float) -> str | None:
         """Return the key that has been ready longest and mark it as being worked on; None if there is none."""

@@ -5,10 +5,12 @@ from typing import Any
 import pytest
 
 from controller.fallen import JOBS_MOST, PER_JOB_MOST, Fallen
+from controller.job.names import labels
 from controller.job.parsing import pod_from
-from controller.kinds import JOB_LABEL
+from controller.kinds import FINE_TUNE_JOBS, JOB_LABEL
 from controller.runtime.resources import PODS, KubeObject
 from controller.runtime.store import Change
+from tests.controller.cluster import Cluster, play
 from tests.controller.test_watching import Watching
 from tests.fakes import FakeApi
 
@@ -82,3 +84,25 @@ def test_the_first_of_the_newest_attempt_are_kept_and_no_more_than_so_many_jobs(
         fallen.take(Change("team-a/w", pod(), None), [f"team-a/job-{number}"])
     assert len(fallen) == JOBS_MOST
     assert names(fallen) == []
+
+
+def test_a_pod_that_was_there_for_a_moment_only_is_in_the_status() -> None:
+    async def act(cluster: Cluster) -> None:
+        cluster.job("bot")
+        await cluster.until(lambda: "bot" in cluster.started())
+        await cluster.until(lambda: "startTime" in attempt_of(cluster))
+        [found] = cluster.api.objects(FINE_TUNE_JOBS)
+        killed = pod("bot-1-worker")
+        killed["metadata"]["labels"] |= labels("bot", found["metadata"]["uid"], 1, "worker")
+        cluster.api.put(PODS, killed)
+        cluster.api.remove(PODS, "team-a", "bot-1-worker")
+        await cluster.until(lambda: "failedPod" in attempt_of(cluster), seconds=5)
+        assert attempt_of(cluster)["failedPod"] == {"name": "bot-1-worker", "reason": "OOMKilled", "exitCode": 137}
+        assert len(cluster.controller.stores.fallen) == 0
+
+    play(act)
+
+
+def attempt_of(cluster: Cluster) -> KubeObject:
+    [found] = cluster.api.objects(FINE_TUNE_JOBS)
+    return dict(found["status"]["attempts"][0])

@@ -57,3 +57,11 @@ async def test_namespaces_and_kinds_are_told_apart() -> None:
     assert await world.recent.modes("team", "rows") == ["ReadWriteMany"]
     assert await world.recent.modes("team", "rows") == ["ReadWriteMany"]
     assert len(world.api.requests) == 3
+
+
+async def test_nothing_is_left_of_what_was_missing() -> None:
+    world = Surroundings()
+    for number in range(100):
+        assert await world.keys(name=f"other-{number}") is None
+    assert not world.recent._reading
+    assert not world.recent._known

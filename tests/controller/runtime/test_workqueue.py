@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from controller.runtime.workqueue import MAX_DELAY_SECONDS, KeySchedule, QueueClosed, WorkQueue
+from controller.runtime.workqueue import MAX_DELAY_SECONDS, STALE_MOST, KeySchedule, QueueClosed, WorkQueue
 from tests.virtual_time import now, run_in_virtual_time
 
 KEYS = st.sampled_from(["a", "b", "c", "d"])
@@ -243,3 +243,17 @@ def test_many_workers_share_the_keys_and_none_works_on_the_key_of_another() -> N
     handled, left = run_in_virtual_time(work())
     assert handled >= 10
     assert left == 0
+
+
+def test_delays_that_are_over_before_their_time_take_no_memory() -> None:
+    schedule = KeySchedule()
+    keys = [f"team/bot-{number}" for number in range(100)]
+    schedule.add_at("team/sooner", 1000.0)
+    for moment in range(200):  # each is looked at every few seconds, and has a deadline in a week
+        for key in keys:
+            schedule.add_at(key, moment + 604_800.0)
+            schedule.add(key)
+            assert schedule.take(moment) == key
+            schedule.done(key)
+        assert len(schedule._heap) <= 2 * len(keys) + STALE_MOST
+    assert schedule.next_due() == 1000.0
