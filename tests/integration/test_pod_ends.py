@@ -91,7 +91,7 @@ def test_a_job_whose_head_was_evicted_is_not_charged_where_a_rule_says_so_and_go
     first.kubelet.evict(first.head)
     wait(lambda: first.kubelet.is_gone(first.head), "KubeRay has deleted the pod")
     # The submitter finds no head, and KubeRay gives up with it.
-    wait(lambda: first.submitter_fails(), "KubeRay has ended the RayJob")
+    wait(first.submitter_fails, "KubeRay has ended the RayJob", seconds=180)
     assert first.ray_job()["status"]["reason"] == "SubmissionFailed"
 
     ended = first.ends()
