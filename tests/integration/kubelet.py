@@ -6,12 +6,13 @@ What is done to the pods is done by the real scheduler, eviction API, taint mana
 from datetime import UTC, datetime
 from typing import Any
 
-from tests.cluster.api import MERGE, ApiServer
+from tests.cluster.api import MERGE, ApiError, ApiServer
 from tests.cluster.fakes import fake_node
 
 STRATEGIC = "application/strategic-merge-patch+json"
 TAINT = {"key": "played", "effect": "NoSchedule"}
 """Keeps pods of other tests away, where the scheduler runs."""
+GONE, REPLACED = 404, 409
 KILLED, TERMINATED = 137, 143
 
 
@@ -58,9 +59,13 @@ class Kubelet:
 
     def take_away(self, pod: dict[str, Any]) -> None:
         """End what is told to stop, which the API server keeps until then."""
-        assert self.is_told_to_stop(pod), "nobody has asked for the end of this pod"
-        self._say(pod, phase="Failed", containerStatuses=self._ended(pod, TERMINATED, "Error"))
-        self.remove(pod)
+        try:
+            assert self.is_told_to_stop(pod), "nobody has asked for the end of this pod"
+            self._say(pod, phase="Failed", containerStatuses=self._ended(pod, TERMINATED, "Error"))
+            self.remove(pod)
+        except ApiError as error:
+            if error.status not in (GONE, REPLACED):  # whoever deletes a pod that has ended is as fast
+                raise
 
     def remove(self, pod: dict[str, Any]) -> None:
         """Tell the API server that nothing of the pod is left on the node."""
