@@ -117,11 +117,12 @@ class Retries:
         """
         if hindrance.kind is Kind.UNSAFE:
             return False
+        attempt = hindrance.item["metadata"]["labels"].get(ATTEMPT_LABEL)
         item = self._stores.cache_of(hindrance.resource).get(object_key(hindrance.item))
-        if item is not None and belongs_to(item, job) and not item["metadata"].get("deletionTimestamp"):
+        # What has no attempt is of the account that a namespace shares: another job may have created it.
+        if item is not None and (attempt is None or belongs_to(item, job)) and not item["metadata"].get("deletionTimestamp"):
             return True
-        attempt = hindrance.item["metadata"]["labels"][ATTEMPT_LABEL]
-        return any(
+        return attempt is not None and any(
             belongs_to(item, job)
             and (item["metadata"].get("labels") or {}).get(ATTEMPT_LABEL) == attempt
             and not item["metadata"].get("deletionTimestamp")

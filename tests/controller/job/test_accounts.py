@@ -2,11 +2,13 @@
 
 import asyncio
 import copy
+import json
+from datetime import timedelta
 
 import pytest
 
 from controller.job.accounts import CREATED_SECONDS, KNOWN_SECONDS, UNKNOWN_SECONDS, Accounts
-from controller.job.objects.attempt import Object
+from controller.job.objects.attempt import Object, shared_objects
 from controller.job.objects.form import SHARED_ACCOUNT
 from controller.job.objects.policy import BINDINGS, POLICIES, binding, policy
 from controller.kinds import RAY_JOBS
@@ -106,6 +108,41 @@ async def test_where_heads_share_an_account_a_job_takes_one_object_and_two_statu
         "PATCH status",
     ]  # fmt: skip
     assert reporting(world) is None
+
+
+REFUSALS = {
+    "a policy": Response(403, b'{"kind":"Status","message":"a policy says no"}'),
+    "a quota": Response(403, b'{"kind":"Status","message":"exceeded quota: few, requested: count/roles=1, used: 1, limited: 1"}'),
+    "a webhook that is down": Response(500, b'{"kind":"Status","message":"failed calling webhook"}'),
+}
+
+
+@pytest.mark.parametrize("kind", [SERVICE_ACCOUNTS, ROLES, ROLE_BINDINGS], ids=str)
+@pytest.mark.parametrize("refusal", [pytest.param(answer, id=name) for name, answer in REFUSALS.items()])
+async def test_where_a_part_of_the_account_is_refused_the_job_says_so_and_starts_when_it_is_not(refusal: Response, kind: Resource) -> None:
+    world = Compact()
+    world.api.fail(refusal, method="POST", path=f"/{kind.plural}", times=4)
+    for _ in range(5):
+        pause = await world.step()
+        assert world.ray_jobs() == []
+        world.now += timedelta(seconds=pause or 1.0)
+    assert str(json.loads(refusal.body)["message"]) in world.condition("Running")["message"]
+    for _ in range(2):
+        world.now += timedelta(seconds=await world.step() or 0.0)
+    assert world.ray_jobs() == ["bot-1"]
+    assert [each["number"] for each in world.status["attempts"]] == [1]
+
+
+async def test_a_job_that_may_not_create_the_account_starts_as_soon_as_another_one_has() -> None:
+    world = Compact()
+    world.api.fail(REFUSALS["a policy"], method="POST", path="/roles", times=9)
+    for _ in range(3):
+        await world.step()
+    assert world.ray_jobs() == []
+    for each in shared_objects("team"):
+        world.api.put(each.resource, each.item)
+    await world.step()
+    assert world.ray_jobs() == ["bot-1"]
 
 
 async def running(world: World) -> World:
