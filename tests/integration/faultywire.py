@@ -1,7 +1,7 @@
 """A wire that does what networks, proxies and API servers in trouble do: wrong answers, lost ones, broken streams.
 
-Test: tests/integration/test_watch_faults.py, test_request_faults.py, which would not notice a fault that is never injected: each asks
-for `injected`.
+Test: tests/integration/test_watch_faults.py, test_request_faults.py and test_request_faults_own_accounts.py, which would not notice a
+fault that is never injected: each asks for `injected`.
 """
 
 import asyncio

@@ -20,8 +20,14 @@ LEASE_SECONDS = 4
 WAIT_SECONDS = 90.0
 
 
+DRIVER_POLICY = "finetune-operator"
+"""In manifests/rbac/driver.yaml, which tests/integration/accounts.py applies."""
+OWN_ACCOUNTS = {"FINETUNE_DRIVER_POLICY": ""}
+"""Settings with which each attempt has an account of its own, as where the API server knows no such policy."""
+
+
 class Process:
-    """A controller that runs, with its log and its probes."""
+    """A controller that runs, with its log and its probes; attempts share an account, as the chart has it."""
 
     def __init__(self, kubeconfig: Path, directory: Path, name: str, **settings: str) -> None:
         self.log = directory / f"{name}.log"
@@ -30,6 +36,7 @@ class Process:
             "KUBECONFIG": str(kubeconfig),
             "POD_NAME": name,
             "TRAINER_IMAGE": "registry.example/trainer:1",
+            "FINETUNE_DRIVER_POLICY": DRIVER_POLICY,
             "FINETUNE_HEALTH_HOST": "127.0.0.1",
             "FINETUNE_HEALTH_PORT": "0",
             "FINETUNE_LEASE_NAMESPACE": "finetune-system",

@@ -1,207 +1,70 @@
-"""One controller over a wire on which requests of each job fail in another way: in the end all jobs are where an undisturbed one is."""
+"""One controller over a wire on which requests of each job fail in another way: in the end all jobs are where an undisturbed one is.
 
-import contextlib
-import json
+Attempts share an account, as the chart has it.
+"""
+
 import math
 import os
-import re
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
-from aiohttp import web
 
-from tests.builders import resource
-from tests.cluster.api import ApiError
+from controller.job.objects.form import SHARED_ACCOUNT
 from tests.cluster.controlplane import ControlPlane
-from tests.integration.faultywire import Fault, FaultyWire, Matches, status, text
-from tests.integration.processes import CLAIM, CLAIMS, CONFIG_MAPS, JOBS, ROWS, Process, create, wait
-from tests.integration.test_outages import RAY_JOBS
+from tests.integration.faultywire import Fault, status
+from tests.integration.processes import CLAIM, CLAIMS, CONFIG_MAPS, JOBS, ROWS, create, wait
+from tests.integration.requestfaults import (
+    ACCOUNTS,
+    CALM,
+    CASES,
+    FOREVER,
+    KINDS,
+    RIGHTS_PATH,
+    SHARED,
+    WRONG,
+    Case,
+    Served,
+    check,
+    job_with_rows,
+    of,
+    serving,
+)
 
 pytestmark = [pytest.mark.integration, pytest.mark.fault]
-
-CALM, CALM_SUSPENDED = "calm", "still"
-PASS_REQUESTS = 14
-"""What a pass costs that begins from the first of six objects, five of which it finds created."""
-MORE_PASSES = 3
-"""Beside one for each fault: what is created wakes the job while its caches lag."""
-FOREVER = 10**9
-
-
-def names(job: str, path: str, body: str) -> bool:
-    return re.search(rf"\b{job}\b", f"{path} {body}") is not None
-
-
-def of(job: str, method: str, part: str) -> Matches:
-    """Requests of a job: its name is in their path or in what they write."""
-
-    def matches(request: web.Request) -> bool:
-        return request.method == method and part in request.path and names(job, request.path, request["body"])
-
-    return matches
-
-
-WRONG = {
-    "429": {"answer": status(429), "times": 2},
-    "429, after a second": {"answer": status(429, retry_after=1)},
-    "500": {"answer": status(500), "times": 3},
-    "503, a page of HTML": {"answer": text("<html>maintenance</html>", 503), "times": 2},
-    "200, an empty object": {"answer": text("{}")},
-    "200, cut before the answer": {"loses_answer": True},
-    "409": {"answer": status(409, "Conflict"), "times": 2},
-}
-REQUESTS = {
-    "get": ("GET", "/configmaps/rows"),
-    "create": ("POST", "/rayjobs"),
-    "create of a role": ("POST", "/roles"),
-    "status": ("PATCH", "/status"),
-    "delete": ("DELETE", "/rayjobs"),
-}
-KINDS = ("429", "500", "200, cut before the answer")
-"""What all kinds of requests meet; a create and a status, on which most depends, meet everything."""
-
-
-@dataclass
-class Case:
-    """A job and what goes wrong for it."""
-
-    job: str
-    fault: Fault
-    suspends: bool
-
-
-def cases() -> dict[str, Case]:
-    chosen = {
-        f"{what}: {how}": (what, how)
-        for what in REQUESTS
-        for how in WRONG
-        if (how in KINDS or what in ("create", "status")) and (what, how) != ("get", "409")
-    }
-    made = {}
-    for number, (name, (what, how)) in enumerate(chosen.items()):
-        job = f"j{number:02}"
-        made[name] = Case(job, Fault(of(job, *REQUESTS[what]), **WRONG[how]), what == "delete")  # type: ignore[arg-type]
-    return made
-
-
-CASES = cases()
-
-
-class CountingWire(FaultyWire):
-    """Keeps what was asked, so that it can be counted by job."""
-
-    def __init__(self, plane: ControlPlane, account: Path, directory: Path, name: str) -> None:
-        super().__init__(plane, account, directory, name)
-        self.asked: list[tuple[str, str, str]] = []
-
-    async def _instead(self, request: web.Request) -> web.StreamResponse | None:
-        request["body"] = (await request.read()).decode()
-        self.asked.append((request.method, request.path, request["body"]))
-        return await super()._instead(request)
-
-    def count(self, job: str, method: str = "", part: str = "") -> int:
-        about = [each for each in list(self.asked) if each[0].startswith(method) and part in each[1] and "/events" not in each[1]]
-        return sum(names(job, path, body) for _, path, body in about)
-
-
-@dataclass
-class Served:
-    """A controller with the jobs of all cases."""
-
-    plane: ControlPlane
-    process: Process
-    wire: CountingWire
-    namespace: str
-    since: float = field(default_factory=time.monotonic)
-
-    def get(self, path: str, name: str) -> dict[str, Any] | None:
-        try:
-            return self.plane.api.get(f"{path.format(self.namespace)}/{name}")
-        except ApiError as error:
-            if error.status != 404:
-                raise
-            return None
-
-    def state(self, job: str) -> str:
-        """What is to be seen of a job and its objects, without times, UIDs and its name."""
-        item = self.get(JOBS, job) or {}
-        told = item.get("status") or {}
-        conditions = [[each["type"], each["status"], each["reason"]] for each in told.get("conditions") or []]
-        attempts = [{name: each.get(name) for name in ("number", "state", "reason", "charged")} for each in told.get("attempts") or []]
-        ray_job = (self.get(RAY_JOBS, f"{job}-1") or {}).get("spec")
-        seen = {
-            "phase": told.get("phase"),
-            "conditions": sorted(conditions),
-            "attempts": attempts,
-            "rayJob": ray_job,
-            "second": self.get(RAY_JOBS, f"{job}-2") is not None,
-            "account": self.get("/api/v1/namespaces/{}/serviceaccounts", f"{job}-1") is not None,
-        }
-        uid = str((item.get("metadata") or {}).get("uid"))
-        return json.dumps(seen, sort_keys=True, indent=1).replace(uid, "UID").replace(f"rows-{job}", "rows").replace(job, "JOB")
-
-    def settle(self, job: str, like: str) -> None:
-        """Wait until a job is where an undisturbed one is."""
-        state, calm = "", ""
-
-        def same() -> bool:
-            nonlocal state, calm
-            state, calm = self.state(job), self.state(like)
-            return state == calm
-
-        with contextlib.suppress(AssertionError):
-            wait(same, f"{job} like {like}; the log is {self.process.log}")
-        assert state == calm, self.process.log
 
 
 @pytest.fixture(scope="module")
 def served(control_plane: ControlPlane, account: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    directory, namespace = tmp_path_factory.mktemp("faulty"), f"requests-{os.getpid()}"
-    control_plane.api.request("POST", "/api/v1/namespaces", {"metadata": {"name": namespace}})
-    create(control_plane, namespace, CLAIMS, CLAIM)
-    with contextlib.ExitStack() as stack:
-        wire = stack.enter_context(CountingWire(control_plane, account, directory, "faulty"))
-        process = Process(wire.kubeconfig, directory, "faulty")
-        stack.callback(process.end)
-        served = Served(control_plane, process, wire, namespace)
-        wait(process.leads, "leading")
-        for job in (CALM, CALM_SUSPENDED, "stuck", *(case.job for case in CASES.values())):
-            rows = {**ROWS, "metadata": {"name": f"rows-{job}"}}
-            create(control_plane, namespace, CONFIG_MAPS, rows)
-        wire.faults = [each.fault for each in CASES.values()]
-        for job in (CALM, CALM_SUSPENDED, *(case.job for case in CASES.values())):
-            create(control_plane, namespace, JOBS, job_with_rows(job))
-        for job in (CALM, CALM_SUSPENDED):
-            wait(lambda job=job: served.get(RAY_JOBS, f"{job}-1") is not None, f"{job} runs")  # type: ignore[misc]
-        # A RayJob is deleted when its job is suspended.
-        suspended = [CALM_SUSPENDED, *(case.job for case in CASES.values() if case.suspends)]
-        for job in suspended:
-            served.settle(job, CALM)
-        for job in suspended:
-            path = f"{JOBS.format(namespace)}/{job}"
-            control_plane.api.request("PATCH", path, {"spec": {"runPolicy": {"suspend": True}}}, "application/merge-patch+json")
-        wait(lambda: served.get(RAY_JOBS, f"{CALM_SUSPENDED}-1") is None, "the undisturbed job is suspended")
+    with serving(SHARED, control_plane, account, tmp_path_factory.mktemp("faulty"), f"requests-{os.getpid()}") as served:
         yield served
 
 
-def job_with_rows(name: str) -> dict[str, Any]:
-    return resource(name, data={"train": [{"configMap": {"name": f"rows-{name}", "key": "train.jsonl"}}]})
-
-
-@pytest.mark.parametrize("case", [pytest.param(case, id=name) for name, case in CASES.items()])
+@pytest.mark.parametrize("case", [pytest.param(case, id=name) for name, case in CASES[SHARED].items()])
 def test_a_request_that_fails_is_sent_again_and_leaves_no_trace(served: Served, case: Case) -> None:
-    like = CALM_SUSPENDED if case.suspends else CALM
-    served.settle(case.job, like)
+    check(served, case)
 
-    assert case.fault.injected == case.fault.times, "the fault never happened, or not often enough"
-    attempts = (served.get(JOBS, case.job) or {})["status"]["attempts"]
-    assert [each["number"] for each in attempts] == [1]
-    asked, calm = served.wire.count(case.job), served.wire.count(like)
-    assert asked <= calm + (case.fault.times + MORE_PASSES) * PASS_REQUESTS
-    assert served.process.process.poll() is None
+
+@pytest.mark.parametrize("how", KINDS)
+def test_a_shared_role_whose_creation_fails_is_created_after_all(served: Served, how: str) -> None:
+    """In a namespace of its own, whose first job makes the account."""
+    there = replace(served, namespace=f"{served.namespace}-{KINDS.index(how)}")
+    path = RIGHTS_PATH.format(there.namespace) + "roles"
+    fault = Fault(lambda request: (request.method, request.path) == ("POST", path), **WRONG[how])  # type: ignore[arg-type]
+    served.wire.faults.append(fault)
+    served.plane.api.request("POST", "/api/v1/namespaces", {"metadata": {"name": there.namespace}})
+    create(served.plane, there.namespace, CLAIMS, CLAIM)
+    create(served.plane, there.namespace, CONFIG_MAPS, {**ROWS, "metadata": {"name": "rows-first"}})
+    create(served.plane, there.namespace, JOBS, job_with_rows("first"))
+    there.settle("first", CALM, served)
+
+    assert fault.injected == fault.times, "the fault never happened, or not often enough"
+    for kind in (ACCOUNTS, f"{RIGHTS_PATH}roles", f"{RIGHTS_PATH}rolebindings"):
+        assert there.get(kind, SHARED_ACCOUNT) is not None
+    assert [each["number"] for each in (there.get(JOBS, "first") or {})["status"]["attempts"]] == [1]
+    served.plane.api.request("DELETE", JOBS.format(there.namespace))
 
 
 def test_what_is_refused_all_the_time_is_requested_ever_less_often(served: Served) -> None:
