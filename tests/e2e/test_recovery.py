@@ -5,8 +5,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.e2e.kubectl import Kubectl, condition
 from tests.e2e.runs import quickstart_documents, volume_folder, watch
+
+pytestmark = pytest.mark.fault
 
 RECOVERY_SECONDS = 1200.0
 KILL_DRIVER = (

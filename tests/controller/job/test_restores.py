@@ -10,6 +10,8 @@ from controller.runtime.transport import Response
 from tests.controller.job.builders import UID, record_text
 from tests.controller.job.running import IDS, PROGRESS, SUPPORTS, found, reporting, running_world
 
+pytestmark = pytest.mark.fault
+
 
 @pytest.mark.parametrize(("kind", "name"), SUPPORTS, ids=IDS)
 async def test_what_somebody_deletes_under_a_running_attempt_is_created_again_and_reported(kind: Resource, name: str) -> None:

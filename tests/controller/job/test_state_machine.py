@@ -8,15 +8,16 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import initialize, invariant, precondition, rule, run_state_machine_as_test
 
 from controller.job.facts import Kueue, Observed, PodFacts, RayJobFacts, WorkloadFacts
 from controller.job.failures import ray_job_state
 from controller.job.history import rebuilt
-from controller.job.plan import plan
-from controller.job.situation import CreateAttempt, Delete, Plan
+from controller.job.plan import POLICIES, plan
+from controller.job.situation import CreateAttempt, Delete, Plan, ReleaseProgress, RestoreSupports
 from controller.kinds import FINE_TUNE_JOBS
 from finetune.api import attempts
 from finetune.api.conditions import Phase, get_condition, is_true
@@ -24,6 +25,9 @@ from finetune.api.cursor import Cursor
 from finetune.api.runpolicy import FREE_RETRIES, RunPolicy
 from finetune.api.status import ConditionType, FineTuneJobStatus
 from tests.controller.job.builders import NOW, job, record_text
+from tests.controller.job.obstacles import COUNTED, DECIDED, UNSAFE, Obstacles
+
+pytestmark = pytest.mark.fault
 
 ENDS = (ConditionType.SUCCEEDED, ConditionType.FAILED)
 WORDS = [("", ""), ("", "Initializing"), ("PENDING", "Running"), ("RUNNING", "Running"), ("", "Suspended"), ("DREAMING", "Baking")]
@@ -46,7 +50,7 @@ ENDS_IN_A_QUEUE = {"DeadlineExceeded", "PendingDeadlineExceeded", "WasInputInval
 """What an attempt may fail of while a queue holds it: its user's own limits, and what its driver found before."""
 
 
-class Lifecycle(RuleBasedStateMachine):
+class Lifecycle(Obstacles):
     """A job and its world."""
 
     def __init__(self) -> None:
@@ -74,11 +78,15 @@ class Lifecycle(RuleBasedStateMachine):
     # What the controller does.
 
     def observed(self) -> Observed:
-        present = tuple(self.ray_jobs.values())
-        seen = replace(job(status=self.status), run_policy=self.policy)
+        present = tuple(self.ray_jobs.values()) if self.kuberay else ()
+        seen = self.seen(replace(job(status=self.status), run_policy=self.policy))
         seen = replace(seen, status=rebuilt(seen, present, []))
-        workload = self.workload(self.ray_jobs.get(seen.status.attempts[-1].number)) if seen.status.attempts else None
-        facts = {"record": self.record, "kueue": Kueue.WATCHED, "workload": workload}
+        there = self.ray_jobs if self.kuberay else {}
+        workload = self.workload(there.get(seen.status.attempts[-1].number)) if seen.status.attempts else None
+        attempt = attempts.unfinished(seen.status)
+        current = there.get(attempt.number) if attempt is not None else None
+        facts = {"record": self.record if self.kuberay else None, "kueue": Kueue.WATCHED, "workload": workload}
+        facts |= self.obstacles(current, suspended=self.policy.suspend)
         return Observed(job=seen, ray_jobs=present, pods=tuple(self.pods.values()), **facts)  # type: ignore[arg-type]
 
     def workload(self, ray_job: RayJobFacts | None) -> WorkloadFacts | None:
@@ -90,7 +98,7 @@ class Lifecycle(RuleBasedStateMachine):
     def a_pass(self, survives: int = 100) -> Plan:
         """Decide, and carry out `survives` writes before the process dies."""
         what = self.observed()
-        decision = plan(what, self.now)
+        decision = plan(what, self.now, COUNTED)
         self.check(what.job.status, decision)
         for action in decision.actions[:survives]:
             if isinstance(action, CreateAttempt):
@@ -101,6 +109,8 @@ class Lifecycle(RuleBasedStateMachine):
                 return decision
             elif isinstance(action, Delete):
                 self.delete(next(each.attempt for each in self.ray_jobs.values() if each.name == action.name))
+            elif isinstance(action, RestoreSupports | ReleaseProgress):
+                self.carry_out(action)
         if survives >= len(decision.actions) + 1:
             self.status = FineTuneJobStatus.model_validate(decision.status.to_wire())
         return decision
@@ -136,6 +146,7 @@ class Lifecycle(RuleBasedStateMachine):
         assert not (is_true(after, ConditionType.SUCCEEDED) and is_true(after, ConditionType.FAILED))
         assert decision.requeue_after is None or decision.requeue_after >= 0
         assert not (decision.creates and self.policy.suspend)
+        assert not decision.creates or self.nothing_prevents_it()
 
     def create(self, number: int) -> None:
         """Create the RayJob of an attempt, unless it is there: no other may be alive."""
@@ -323,6 +334,33 @@ class Lifecycle(RuleBasedStateMachine):
             self.a_pass()
             self.now += timedelta(seconds=seconds)
 
+    @precondition(lambda self: not self.gone)
+    @rule(harm=st.sampled_from(["the token is taken", "it is deleted as it begins", "it is suspended and resumed"]))
+    def an_attempt_comes_to_harm(self, harm: str) -> None:
+        """The whole of what a few rules in a row seldom bring about."""
+        self.all_is_well()
+        self.policy = self.policy.changed(suspend=False)
+        for _ in range(6):
+            decision = self.a_pass(1)  # which creates, and dies before it says so
+            if self.gone or decision.creates:
+                break
+            self.pods_without_a_cluster_go()
+            self.what_is_deleted_goes()
+            self.now += timedelta(seconds=20)
+        if self.gone or not self.ray_jobs:
+            return
+        newest = max(self.ray_jobs)
+        if harm == "it is deleted as it begins":
+            self.delete(newest)
+        elif harm == "the token is taken":
+            self.ray_jobs[newest] = replace(self.ray_jobs[newest], unsafe=UNSAFE)
+        else:
+            self.policy = self.policy.changed(suspend=True)
+            self.the_controller_works(3)
+            self.policy = self.policy.changed(suspend=False)
+        if not self.gone:
+            self.a_pass()
+
     # What must hold at any time.
 
     @invariant()
@@ -339,6 +377,7 @@ class Lifecycle(RuleBasedStateMachine):
     def teardown(self) -> None:
         """Let the world be kind: KubeRay works, the trainer succeeds, nobody meddles. The job then ends, and nothing of it runs on."""
         self.policy = self.policy.changed(suspend=False)
+        self.all_is_well()
         for _ in range(100):
             if self.gone:
                 return
@@ -360,7 +399,13 @@ class Lifecycle(RuleBasedStateMachine):
         raise AssertionError(f"the job does not end: {self.status}")
 
 
-Lifecycle.TestCase.settings = settings(
+SETTINGS = settings(
     max_examples=150, stateful_step_count=50, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much]
 )
-TestLifecycle = Lifecycle.TestCase
+
+
+def test_whatever_happens_to_a_job_the_rules_hold_and_each_policy_has_had_something_to_decide() -> None:
+    DECIDED.clear()
+    run_state_machine_as_test(Lifecycle, settings=SETTINGS)  # type: ignore[no-untyped-call]
+    # Which earlier jobs a job starts from is no part of this world.
+    assert {policy.__name__ for policy in POLICIES} - {name for name, count in DECIDED.items() if count} == {"remembered"}

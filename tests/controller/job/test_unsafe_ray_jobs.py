@@ -15,6 +15,8 @@ from tests.controller.job.builders import Settings, attempt, job
 from tests.controller.job.world import World
 from tests.fakes import CREATED
 
+pytestmark = pytest.mark.fault
+
 SENT = ray_job(job(), 1, Settings(), {})
 CLUSTER = "spec.rayClusterSpec"
 

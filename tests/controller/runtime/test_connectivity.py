@@ -13,6 +13,8 @@ from tests.controller.runtime.builders import WIDGETS, widget
 from tests.fakes import FakeApi
 from tests.virtual_time import now, run_in_virtual_time
 
+pytestmark = pytest.mark.fault
+
 
 class Observed:
     """A client whose requests are observed, and when recoveries were reported."""

@@ -18,6 +18,8 @@ from tests.controller.runtime.replicas import LEASE, TIMINGS, Line, elector, lea
 from tests.fakes import FakeApi
 from tests.virtual_time import now, run_in_virtual_time
 
+pytestmark = pytest.mark.fault
+
 
 def edit(api: FakeApi, **spec: Any) -> None:
     """Somebody changes members of the Lease; None removes one."""
