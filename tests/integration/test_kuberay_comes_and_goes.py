@@ -19,7 +19,7 @@ from tests.integration.accounts import controllers_account
 from tests.integration.processes import CLAIM, CLAIMS, CONFIG_MAPS, JOBS, ROWS, Process, create, wait
 from tests.integration.wire import Wire
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.fault]
 
 RAY_JOBS = f"{DEFINITIONS}/rayjobs.ray.io"
 QUIET_SECONDS = 15.0

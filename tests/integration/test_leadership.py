@@ -35,7 +35,7 @@ from tests.integration.processes import (
 )
 from tests.integration.wire import Wire
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.fault]
 
 WATCH_SECONDS = 3 * LEASE_SECONDS
 PULSE_SECONDS = 0.25

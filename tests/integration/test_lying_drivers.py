@@ -24,7 +24,7 @@ from tests.integration.test_job_lifecycle import progress_of, started
 
 __all__ = ["heads", "operator"]
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.fault]
 
 OBEYED = re.compile(r"[\x7f-\x9f\u202e]|\\[rbfu]")
 """Signs that a terminal obeys, in JSON."""

@@ -13,7 +13,7 @@ from tests.integration.test_job_lifecycle import operator, report, started
 
 __all__ = ["operator"]
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.fault]
 
 QUOTAS = Resource("", "v1", "resourcequotas", "ResourceQuota")
 

@@ -1,8 +1,10 @@
 """A reflector on the real API server, over a wire that does something wrong: what it knows afterwards is as if nothing had happened."""
 
 import asyncio
+import math
 import os
 import signal
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -100,6 +102,10 @@ FAULTS: dict[str, list[Fault]] = {
         Fault(is_next_page, 2, answer=status(500)),
     ],
 }
+KILLED_SECONDS = 10.0
+"""How long a killed server stays away at least."""
+LISTED = 5
+"""A list of three pages, the watch after it, and one more attempt."""
 MOST_REQUESTS = 16
 """Two lists of three pages, two of each fault with what comes before it, and a few watches."""
 
@@ -187,12 +193,21 @@ async def test_a_server_that_is_killed_and_started_again_has_told_everything_in_
     async with place(control_plane, tmp_path, "fault-killed", Timings(backoff_base_seconds=0.1)) as here:
         before = len(here.wire.sent)
         server = control_plane.processes.identity("kube-apiserver").pid
+        began = time.monotonic()
         os.kill(server, signal.SIGKILL)
         await until(lambda: len(here.wire.sent) > before, seconds=WAIT_SECONDS)
+        await asyncio.sleep(KILLED_SECONDS)
         await asyncio.to_thread(control_plane.restart_apiserver)
+        away = time.monotonic() - began
         await here.delete("old-0")
         await here.create("new")
         await here.settle()
+        asked = here.wire.sent[before:]
+        # The pauses double from 0.1 s, a quarter of which may be missing, until they are at their longest; aiohttp sends a GET again
+        # whose connection was cut.
+        tries = math.log2(away / (0.75 * 0.1) + 1) + away / (0.75 * Timings().backoff_maximum_seconds)
+        most = 2 * tries + LISTED
+        assert len(asked) <= most, f"{away:.0f} s: {[f'{each.method} {each.query} {each.status}' for each in asked]}"
         assert here.reported("old-0") == ["added", "deleted"]
         assert here.reported("new") == ["added"]
         assert [here.reported(f"old-{still}") for still in range(1, OBJECTS)] == [["added"]] * (OBJECTS - 1)
