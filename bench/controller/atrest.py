@@ -1,33 +1,36 @@
 """Many jobs that have finished or wait: what they cost, and how soon a controller that starts has looked at all of them.
 
+KubeRay's operator gets the RayJobs that the finished ones have left, which are finished too.
+
 Test: tests/bench/controller/test_whole.py.
 """
 
 import asyncio
-import json
 import time
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from bench.controller import load
 from bench.controller.audit import counts
-from bench.controller.cluster import OURS, Cluster, running, wait
+from bench.controller.cluster import KUBERAY, OURS, Cluster, TooSlowError, running, wait
+from bench.controller.filling import REST, fill, looked_at
 from bench.controller.phases import Sizes, own
-from bench.controller.waiting import has_phase, settled, there, until
+from bench.controller.usage import Usage
+from bench.controller.waiting import settled
 
-REST = "rest"
 CALM_SECONDS = 10.0
-WAITING_SHARE = 5
-"""One of so many jobs at rest waits for a claim; the others have finished."""
+CALM_SHARE = 0.05
+"""Of a core: what it takes to look at thousands of objects takes far more."""
 
 
 @dataclass(frozen=True)
 class Rest:
-    """What many jobs cost that have ended or wait."""
+    """What many jobs cost that have ended or wait. For KubeRay's operator nothing says when it has looked at all."""
 
     jobs: int
-    caught_up_seconds: float
+    caught_up_seconds: float | None
     caught_up_cpu_seconds: float
     seconds: float
     requests: dict[str, int] = field(default_factory=dict)
@@ -37,104 +40,55 @@ class Rest:
     resident_bytes: int = 0
 
 
-def rest(directory: Path, sizes: Sizes) -> Rest:
-    """Start the controller where many jobs have finished or wait, and leave it alone for a while."""
+def rest(directory: Path, sizes: Sizes) -> tuple[Rest, Rest]:
+    """Start the controller where many jobs have finished or wait, and leave it alone for a while; then KubeRay's operator."""
     with running(directory) as cluster:
         return asyncio.run(_rest(cluster, sizes))
 
 
-async def _rest(cluster: Cluster, sizes: Sizes) -> Rest:
+async def _rest(cluster: Cluster, sizes: Sizes) -> tuple[Rest, Rest]:
     async with load.Api.of(cluster.plane) as api:
-        await load.prepare(api, REST)
-        await _finish_many(cluster, api, sizes)
+        await fill(cluster, api, sizes.at_rest)
         began = cluster.start_controller()
-        await asyncio.to_thread(wait, lambda: _looked_at(cluster, sizes.at_rest), "all jobs were looked at", sizes.limit_seconds)
-        caught_up, used = time.time() - began, cluster.ours()
+        await asyncio.to_thread(wait, lambda: looked_at(cluster, sizes.at_rest), "all jobs were looked at", sizes.limit_seconds)
+        caught_up = time.time() - began
+        used = cluster.ours().cpu_seconds
         await settled(cluster, sizes.limit_seconds)
+        ours = replace(await _left_alone(cluster, cluster.ours, OURS, sizes), caught_up_seconds=caught_up, caught_up_cpu_seconds=used)
+        await asyncio.to_thread(cluster.stop_controller)
+        finished = await api.count(load.RAY_JOBS.format(REST))
+        cluster.start_kuberay(REST)
+        usage = partial(cluster.part, KUBERAY)
+        used = await _calm(usage, sizes.limit_seconds)
+        return ours, replace(await _left_alone(cluster, usage, KUBERAY, sizes), jobs=finished, caught_up_cpu_seconds=used)
+
+
+async def _calm(usage: Callable[[], Usage], limit_seconds: float) -> float:
+    """Return how many CPU-seconds a program has used once it does hardly anything any more."""
+    deadline, used = time.monotonic() + limit_seconds, usage().cpu_seconds
+    while time.monotonic() < deadline:
         await asyncio.sleep(CALM_SECONDS)
-        begin, before = time.time(), cluster.ours()
-        await asyncio.sleep(sizes.rest_seconds)
-        end, after = time.time(), cluster.ours()
-        requests = cluster.audited(begin, end)
-        return Rest(
-            jobs=sizes.at_rest,
-            caught_up_seconds=caught_up,
-            caught_up_cpu_seconds=used.cpu_seconds,
-            seconds=end - begin,
-            requests=counts(own(requests, OURS)),
-            leases=sum(each.user == OURS and each.resource == "leases" for each in requests),
-            cpu_seconds=after.cpu_seconds - before.cpu_seconds,
-            peak_bytes=after.peak_bytes,
-            resident_bytes=after.resident_bytes,
-        )
+        before, used = used, usage().cpu_seconds
+        if used - before < CALM_SHARE * CALM_SECONDS:
+            return before
+    raise TooSlowError(f"the operator still works after {limit_seconds:.0f} s")
 
 
-def _looked_at(cluster: Cluster, count: int) -> bool:
-    return cluster.leads() and cluster.metric("reconcile_seconds_count") >= count and cluster.metric("queue_depth") == 0
-
-
-async def _finish_many(cluster: Cluster, api: load.Api, sizes: Sizes) -> None:
-    """Have the controller bring one job to its end and let one wait; then create the others as copies of them."""
-    cluster.start_controller()
-    await asyncio.to_thread(wait, cluster.leads, "our controller leads", 60)
-    jobs, ray_jobs = load.JOBS.format(REST), load.RAY_JOBS.format(REST)
-    await api.send("POST", jobs, load.job("done"))
-    await api.send("POST", jobs, load.job("waits", claim="missing"))
-    await until(lambda: there(api, ray_jobs, 1), "a RayJob", 60)
-    progress = load.progress_metadata(await api.send("GET", f"{ray_jobs}/done-1"))
-    outcome = {"result": "Succeeded", "reason": "Succeeded", "message": "perplexity 18.42 -> 9.64"}
-    last = {**load.record("done-1-abcde", 9, load.now_text()), "stage": "Finished", "outcome": outcome}
-    await api.send("PATCH", f"{ray_jobs}/done-1/status", {"status": load.running_status("done-1-abcde")}, load.MERGE)
-    await asyncio.sleep(1)
-    await api.send("POST", load.CONFIG_MAPS.format(REST), {"metadata": progress, "data": {load.RECORD_KEY: json.dumps(last)}})
-    await asyncio.sleep(1)
-    ended = {"jobStatus": "SUCCEEDED", "jobDeploymentStatus": "Complete"}
-    await api.send("PATCH", f"{ray_jobs}/done-1/status", {"status": ended}, load.MERGE)
-    await until(lambda: has_phase(api, f"{jobs}/done", "Succeeded"), "a job has succeeded", 60)
-    await until(lambda: has_phase(api, f"{jobs}/waits", "Waiting"), "a job waits", 60)
-    await asyncio.to_thread(cluster.stop_controller)
-    models = [await api.send("GET", f"{jobs}/{name}") for name in ("done", "waits")]
-    children = [(await api.send("GET", f"{ray_jobs}/done-1")), *await _supports(api)]
-    await asyncio.gather(*(_copy(api, number, models, children) for number in range(sizes.at_rest - 2)))
-
-
-SUPPORT_PATHS = (
-    load.CONFIG_MAPS,
-    "/api/v1/namespaces/{}/serviceaccounts",
-    "/apis/rbac.authorization.k8s.io/v1/namespaces/{}/roles",
-    "/apis/rbac.authorization.k8s.io/v1/namespaces/{}/rolebindings",
-)
-
-
-async def _supports(api: load.Api) -> list[load.Object]:
-    """Return what the finished job left beside its RayJob."""
-    found = []
-    for path in SUPPORT_PATHS:
-        for item in await api.list_all(path.format(REST) + "?labelSelector=finetune.dev/job%3Ddone"):
-            found.append({**item, "path": path})
-    return found
-
-
-async def _copy(api: load.Api, number: int, models: list[load.Object], children: list[load.Object]) -> None:
-    finished = number % WAITING_SHARE != 0
-    model, name = models[0 if finished else 1], f"job-{number:05d}"
-    path = load.JOBS.format(REST)
-    made = await api.send("POST", path, load.copied(model, name))
-    status = _renamed(model["status"], model["metadata"]["name"], name)
-    await api.send("PATCH", f"{path}/{name}/status", {"status": status}, load.MERGE)
-    if not finished:
-        return
-    uid = made["metadata"]["uid"]
-    for child in children:
-        old_uid = child["metadata"]["ownerReferences"][0]["uid"]
-        wanted = child["metadata"]["name"].replace("done", name).replace(old_uid[:8], uid[:8])
-        content = {key: value for key, value in child.items() if key != "path"}
-        where = child.get("path", load.RAY_JOBS).format(REST)
-        await api.send("POST", where, load.copied(content, wanted, owner=(name, uid)))
-        if "path" not in child:
-            await api.send("PATCH", f"{where}/{wanted}/status", {"status": child["status"]}, load.MERGE)
-
-
-def _renamed(value: Any, old: str, new: str) -> Any:
-    """Return a status with the names of another job in it."""
-    return json.loads(json.dumps(value).replace(f'"{old}-1', f'"{new}-1').replace(f"/{old}-", f"/{new}-"))
+async def _left_alone(cluster: Cluster, usage: Callable[[], Usage], user: str, sizes: Sizes) -> Rest:
+    """Return what a program uses and asks for while nothing happens."""
+    await asyncio.sleep(CALM_SECONDS)
+    begin, before = time.time(), usage()
+    await asyncio.sleep(sizes.rest_seconds)
+    end, after = time.time(), usage()
+    requests = cluster.audited(begin, end)
+    return Rest(
+        jobs=sizes.at_rest,
+        caught_up_seconds=None,
+        caught_up_cpu_seconds=0.0,
+        seconds=end - begin,
+        requests=counts(own(requests, user)),
+        leases=sum(each.user == user and each.resource == "leases" for each in requests),
+        cpu_seconds=after.cpu_seconds - before.cpu_seconds,
+        peak_bytes=after.peak_bytes,
+        resident_bytes=after.resident_bytes,
+    )

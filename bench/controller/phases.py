@@ -1,4 +1,4 @@
-"""Jobs created at once, KubeRay's operator doing the same, and the reports of running jobs, on one control plane.
+"""Jobs created at once beside many at rest, KubeRay's operator doing the same, and the reports of running jobs, on one control plane.
 
 Test: tests/bench/controller/test_whole.py.
 """
@@ -12,6 +12,7 @@ from pathlib import Path
 from bench.controller import load
 from bench.controller.audit import Asked, counts, created, delays, percentile
 from bench.controller.cluster import KUBERAY, OURS, Cluster, running, wait
+from bench.controller.filling import fill, looked_at
 from bench.controller.usage import Usage
 from bench.controller.waiting import SETTLED_SECONDS, settled, there, until
 
@@ -23,6 +24,7 @@ class Sizes:
     """How much is measured."""
 
     jobs: int
+    """Created at once; so many fewer are at rest then."""
     at_rest: int
     reports_seconds: float
     rest_seconds: float
@@ -80,8 +82,10 @@ async def _burst(cluster: Cluster, sizes: Sizes) -> tuple[Burst, Burst, Reports]
     async with load.Api.of(cluster.plane) as api:
         await load.prepare(api, BURST)
         await load.prepare(api, REFERENCE)
+        others = sizes.at_rest - sizes.jobs
+        await fill(cluster, api, others)
         cluster.start_controller()
-        await asyncio.to_thread(wait, cluster.leads, "our controller leads", 60)
+        await asyncio.to_thread(wait, lambda: looked_at(cluster, others), "the jobs at rest were looked at", sizes.limit_seconds)
         ours = await _created_at_once(cluster, api, sizes)
         reports = await _reports(cluster, api, sizes)
         await asyncio.to_thread(cluster.stop_controller)

@@ -18,7 +18,7 @@ from bench.surroundings import machine
 
 RESULTS = ROOT / "bench" / "results" / "controller.json"
 SURROUNDINGS = RESULTS.with_name("controller-machine.json")
-DOCUMENT = ROOT / "docs" / "figures.md"
+DOCUMENT, README = ROOT / "docs" / "figures.md", ROOT / "README.md"
 BEGIN, END = "<!-- table of bench/results/controller.json -->\n", "<!-- end of the controller's table -->\n"
 OUTPUT = ROOT / "runs" / "bench-controller"
 WHOLE = phases.Sizes(jobs=1000, at_rest=5000, reports_seconds=60, rest_seconds=60)
@@ -51,7 +51,7 @@ def sizes_of(options: argparse.Namespace) -> phases.Sizes:
     return dataclasses.replace(QUICK if options.quick else WHOLE, **given)
 
 
-KINDS: dict[str, tuple[type, ...]] = {"burst": (phases.Burst, phases.Burst, phases.Reports), "rest": (atrest.Rest,)}
+KINDS: dict[str, tuple[type, ...]] = {"burst": (phases.Burst, phases.Burst, phases.Reports), "rest": (atrest.Rest, atrest.Rest)}
 
 
 def _measured(name: str, part: str | None, measure: Callable[[], tuple[Any, ...]], loads: list[float]) -> tuple[Any, ...]:
@@ -76,12 +76,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         ours, kuberay, reports = _measured("burst", options.part, lambda: phases.burst(OUTPUT, sizes), loads)
         for name, each in (("ours", ours), ("KubeRay's operator", kuberay)):
             print(f"{name}: {phases.describe(each.requests)}", flush=True)
-        [rest] = _measured("rest", options.part, lambda: (atrest.rest(OUTPUT, sizes),), loads)
-        print(f"at rest: {phases.describe(rest.requests)}")
+        rest, kuberay_rest = _measured("rest", options.part, lambda: atrest.rest(OUTPUT, sizes), loads)
+        for name, each in (("ours", rest), ("KubeRay's operator", kuberay_rest)):
+            print(f"{name} at rest: {phases.describe(each.requests)}")
     except TooSlowError as error:
         print(f"{error}; the controller's log is {OUTPUT.relative_to(ROOT)}/controller.log", file=sys.stderr)
         return 1
-    entries = results.entries_of(ours, kuberay, reports, rest)
+    entries = results.entries_of(ours, kuberay, reports, rest, kuberay_rest)
     surroundings |= {"loads": loads, "requests": {"ours": ours.requests, "reference": kuberay.requests}}
     table = results.caption(surroundings) + results.table_of(entries)
     print(f"\n{table}")
@@ -89,4 +90,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
         RESULTS.write_text(json.dumps(entries, indent=1) + "\n")
         SURROUNDINGS.write_text(json.dumps(surroundings, indent=1) + "\n")
         DOCUMENT.write_text(with_table(DOCUMENT.read_text(), table))
+        README.write_text(with_table(README.read_text(), results.short_table_of(entries)))
     return 0

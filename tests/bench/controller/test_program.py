@@ -6,7 +6,7 @@ import pytest
 from bench.controller import atrest, phases, program
 from bench.controller.cluster import TooSlowError
 from bench.surroundings import machine
-from tests.bench.controller.test_results import OURS, REPORTS, REST, THEIRS
+from tests.bench.controller.test_results import OURS, REPORTS, REST, THEIR_REST, THEIRS
 
 
 @pytest.fixture
@@ -15,14 +15,16 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("docs", "bench/results"):
         (tmp_path / name).mkdir(parents=True)
     (tmp_path / "docs" / "figures.md").write_text(f"before\n{program.BEGIN}old\n{program.END}after\n")
+    (tmp_path / "README.md").write_text(f"before\n{program.BEGIN}old\n{program.END}after\n")
     monkeypatch.setattr(program, "ROOT", tmp_path)
+    monkeypatch.setattr(program, "README", tmp_path / "README.md")
     monkeypatch.setattr(program, "OUTPUT", tmp_path / "out")
     monkeypatch.setattr(program, "RESULTS", tmp_path / "bench/results/controller.json")
     monkeypatch.setattr(program, "SURROUNDINGS", tmp_path / "bench/results/controller-machine.json")
     monkeypatch.setattr(program, "DOCUMENT", tmp_path / "docs/figures.md")
     monkeypatch.setattr(program, "machine", lambda root: machine(Path.cwd()))
     monkeypatch.setattr(phases, "burst", lambda directory, sizes: (OURS, THEIRS, REPORTS))
-    monkeypatch.setattr(atrest, "rest", lambda directory, sizes: REST)
+    monkeypatch.setattr(atrest, "rest", lambda directory, sizes: (REST, THEIR_REST))
     return tmp_path
 
 
@@ -36,6 +38,7 @@ def test_a_whole_bench_writes_a_list_its_surroundings_and_the_table(checkout: Pa
     assert document.endswith("after\n")
     assert "old" not in document
     assert "| 3 jobs at once: time to the child, p99 | s | 4.00 | 8.00 | 2.00 |" in document
+    assert "| 3 jobs at once: time to the child, p99 | s | 4.00 | 8.00 | 2.00 |" in (checkout / "README.md").read_text()
 
 
 @pytest.mark.parametrize("options", [["--quick"], ["--jobs", "10"], ["--at-rest", "10"]])
@@ -64,7 +67,7 @@ def test_a_part_alone_takes_the_other_from_the_last_run(checkout: Path, monkeypa
 def test_what_does_not_happen_in_time_ends_the_bench(
     checkout: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def too_slow(directory: Path, sizes: phases.Sizes) -> atrest.Rest:
+    def too_slow(directory: Path, sizes: phases.Sizes) -> tuple[atrest.Rest, atrest.Rest]:
         raise TooSlowError("after 900 s still not: all jobs were looked at")
 
     monkeypatch.setattr(atrest, "rest", too_slow)

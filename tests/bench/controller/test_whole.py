@@ -18,7 +18,10 @@ def test_a_few_jobs_give_every_figure(tmp_path: Path) -> None:
     assert kuberay.requests["create rayclusters"] >= 5
     assert reports.reported == 15
     assert reports.writes >= 5
-    rest = atrest.rest(tmp_path, SIZES)
+    rest, kuberay_rest = atrest.rest(tmp_path, SIZES)
+    assert rest.caught_up_seconds is not None
     assert rest.caught_up_seconds > 0
+    assert kuberay_rest.jobs == 7
+    assert kuberay_rest.peak_bytes > 0
     assert "patch finetunejobs/status" not in rest.requests, "a job at rest was written"
-    assert all(entry["ours"] >= 0 for entry in entries_of(ours, kuberay, reports, rest))
+    assert all(entry["ours"] >= 0 for entry in entries_of(ours, kuberay, reports, rest, kuberay_rest))
