@@ -54,8 +54,8 @@ class Controller:
         self.job_metrics = JobMetrics(self.metrics.registry, METRICS_PREFIX)
         self.job_metrics.namespaces_without_rights.set_function(lambda: len(self.refused()))
         lease = LeaseTimings(settings.lease_duration_seconds, settings.lease_renew_deadline_seconds, settings.lease_retry_seconds)
-        # A request for the lease is sent every few seconds and given up after a little longer than this.
-        self.connectivity = Connectivity(clock, min(OUTAGE_SECONDS, 0.8 * lease.request))
+        # A request for the lease is given up after a little longer than this, and the last one before it was sent no longer ago.
+        self.connectivity = Connectivity(clock, min(max(OUTAGE_SECONDS, 2 * lease.retry), 0.8 * lease.request))
         transport = ObservedTransport(transport, self.connectivity)
         self.stores = Stores()
         self.queue = WorkQueue(clock)
@@ -77,6 +77,7 @@ class Controller:
         self._essential = [each for each in self.reflectors if each.resource in ESSENTIAL]
         for each in self.reflectors:
             self.connectivity.on_recovery(each.reconnect)
+            self.connectivity.on_doubt(each.reopen)
         self.connectivity.on_recovery(self.queue.hurry)
         recorder = EventRecorder(client, NAME, self.elector.identity)
         self._reconciler = Reconciler(

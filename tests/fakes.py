@@ -50,6 +50,8 @@ class FakeApi:
         """Resources whose definition is being deleted: they are served, and new ones are not taken."""
         self.black_hole = False
         """Nothing is answered any more, as when a firewall drops packets."""
+        self.slow_seconds = 0.0
+        """How long every answer takes."""
         self.closed = False
         self.renewals = 0
         """How often new connections were asked for."""
@@ -195,7 +197,7 @@ class FakeApi:
 
     async def _receive(self, request: Request) -> None:
         self.requests.append(request)
-        await asyncio.sleep(0)
+        await asyncio.sleep(self.slow_seconds)
         if self.black_hole:
             await asyncio.sleep(request.read_timeout_seconds)
             raise Unreachable(f"{request}: no answer")

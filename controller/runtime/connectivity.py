@@ -18,8 +18,9 @@ log = logging.getLogger(__name__)
 
 OUTAGE_SECONDS = 4.0
 """A lost answer is an outage once no request has had an answer for this long. The elector and the writer of events wait for 5 s."""
-DOUBT_PAUSE_SECONDS = 30.0
-"""A slow server loses answers too, and gets slower if all watches are opened again with each of them."""
+DOUBT_PAUSE_SECONDS, LONGEST_DOUBT_PAUSE_SECONDS = 30.0, 600.0
+"""A slow server, or a slow webhook, loses answers too, and gets slower if all watches are opened again with each of them: the pause doubles
+with each doubt in a row."""
 STANDSTILL_SECONDS = 10.0
 PULSE_SECONDS = 1.0
 
@@ -28,7 +29,7 @@ class Connectivity:
     """Records how every request ended; calls its listeners when an outage begins, and when one or a standstill is over.
 
     A firewall or a load balancer may also lose some connections and not others. Then requests on new ones are answered, and the
-    watches on old ones are silent: so an answer that is lost while others come is taken for an outage that is over already.
+    watches on old ones are silent: so an answer that is lost while others come makes all connections suspect, and nothing else.
     """
 
     def __init__(self, clock: Callable[[], float] = clock_with_suspend, outage_seconds: float = OUTAGE_SECONDS) -> None:
@@ -37,7 +38,9 @@ class Connectivity:
         self._on_loss: list[Callable[[], None]] = []
         self._on_recovery: list[Callable[[], None]] = []
         self._answered_at = clock()
+        self._on_doubt: list[Callable[[], None]] = []
         self._connected_at = self._doubted_at = float("-inf")
+        self._doubt_pause_seconds = 0.0
         self.down = False
 
     def on_loss(self, listener: Callable[[], None]) -> None:
@@ -47,6 +50,10 @@ class Connectivity:
     def on_recovery(self, listener: Callable[[], None]) -> None:
         """Call `listener` whenever requests may succeed again, and what was open before may be dead."""
         self._on_recovery.append(listener)
+
+    def on_doubt(self, listener: Callable[[], None]) -> None:
+        """Call `listener` when what is open may be dead although requests succeed."""
+        self._on_doubt.append(listener)
 
     def answered(self) -> None:
         """Record that the server answered, whatever the answer was."""
@@ -68,11 +75,19 @@ class Connectivity:
             # Or else each request of the next minutes might be lost on one of them, beside a way that is open again.
             _tell(self._on_loss)
         # One that was sent before the last outage was over tells nothing about the connections since.
-        elif sent_at > self._connected_at and now - sent_at >= self._outage_seconds and now - self._doubted_at >= DOUBT_PAUSE_SECONDS:
-            self._doubted_at = now
-            log.warning("a request got no answer while others did; connecting anew", extra={"waited_seconds": f"{now - sent_at:.1f}"})
-            _tell(self._on_loss)
-            self._recover()
+        elif sent_at > self._connected_at and now - sent_at >= self._outage_seconds:
+            self._doubt(now, now - sent_at)
+
+    def _doubt(self, now: float, waited_seconds: float) -> None:
+        quiet_seconds = now - self._doubted_at
+        if quiet_seconds < self._doubt_pause_seconds:
+            return
+        doubled = 2 * self._doubt_pause_seconds if quiet_seconds < 2 * LONGEST_DOUBT_PAUSE_SECONDS else 0.0
+        self._doubt_pause_seconds = min(max(doubled, DOUBT_PAUSE_SECONDS), LONGEST_DOUBT_PAUSE_SECONDS)
+        self._doubted_at = self._connected_at = now
+        log.warning("a request got no answer while others did; connecting anew", extra={"waited_seconds": f"{waited_seconds:.1f}"})
+        _tell(self._on_loss)
+        _tell(self._on_doubt)
 
     def now(self) -> float:
         """Return the time by the clock that `failed` counts by."""

@@ -9,8 +9,8 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 
 from controller.runtime.backoff import Jitter, backoff_seconds
@@ -106,6 +106,7 @@ class Reflector:
         self._about = {"resource": str(resource), **({"namespace": selection.namespace} if selection.namespace else {})}
         self._active_at = time.monotonic()
         self._reconnect = asyncio.Event()
+        self._watches = self._reopens = False
         metrics.follow_objects(str(resource), store.count)
 
     @property
@@ -121,7 +122,14 @@ class Reflector:
 
     def reconnect(self) -> None:
         """Retry at once, over a new connection: the open one may be dead, and what failed before may succeed now."""
+        self._reopens = False
         self._reconnect.set()
+
+    def reopen(self) -> None:
+        """Open the watch again over a new connection, if one is open: it may be dead. Lists and pauses go on; failures still count."""
+        if self._watches and not self._reconnect.is_set():
+            self._reopens = True
+            self._reconnect.set()
 
     async def run(self) -> None:
         """List and watch until cancelled."""
@@ -137,7 +145,8 @@ class Reflector:
                 await asyncio.gather(turn, called, return_exceptions=True)
             if self._reconnect.is_set():
                 self._reconnect.clear()
-                self._failures = 0
+                self._failures = self._failures if self._reopens else 0
+                self._reopens = False
             if not turn.cancelled():
                 turn.result()
 
@@ -237,7 +246,7 @@ class Reflector:
             label_selector=chosen.label_selector,
             metadata_only=chosen.metadata_only,
         )
-        async with aclosing(events):
+        async with aclosing(events), self._open():
             while True:
                 try:
                     async with asyncio.timeout(self._timings.inactivity_seconds):
@@ -247,6 +256,14 @@ class Reflector:
                 if event is None:
                     return
                 self._take(event)
+
+    @asynccontextmanager
+    async def _open(self) -> AsyncIterator[None]:
+        self._watches = True
+        try:
+            yield
+        finally:
+            self._watches = False
 
     def _take(self, event: WatchEvent) -> None:
         self._active_at = time.monotonic()

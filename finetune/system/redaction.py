@@ -33,7 +33,10 @@ NAMED = (
     r"(?:passw(?:or)?d|[_-]secret|secret[_-]?(?:access[_-]?)?key|(?:api|private|account|shared[_-]?access)[_-]?key"
     r"|(?:access|auth|session|security|refresh|hub|hf|api|bearer)[_-]?token)"
 )
-QUOTED = re.compile(rf"(?i)({NAMED}{QUOTE}\s*+[=:]\s*+(?P<quote>\\{{0,4}}[\"'])){NOT_YET}[^\"'\\\n]{{6,200}}(?=(?P=quote))")
+IN_QUOTES = r"(?:(?!(?P=quote))(?:\\.|[^\n]))"
+QUOTED = re.compile(
+    rf"(?i)({NAMED}{QUOTE}\s*+[=:]\s*+(?P<quote>\\{{0,4}}[\"'])){NOT_YET}(?:{IN_QUOTES}{{6,199}}(?=(?P=quote))|{IN_QUOTES}{{200}})"
+)
 """A value in quotes, with blanks in it."""
 ASSIGNED = re.compile(rf"(?i)({NAMED}{IS}){NOT_YET}{VALUE}{{6,}}")
 """A value after a name that says it is secret, as in settings, JSON, headers and connection strings."""

@@ -11,7 +11,7 @@ def test_it_is_about_the_account_that_is_named_and_no_other() -> None:
     assert condition["expression"] == "request.userInfo.username == 'system:serviceaccount:a:b'"
 
 
-def test_the_account_has_no_right_to_write_what_the_policy_does_not_look_at() -> None:
+def test_of_kinds_that_are_not_jobs_it_looks_at_all_that_the_account_may_write() -> None:
     looked_at = {
         (group, plural)
         for rule in ownpolicy.spec("x")["matchConstraints"]["resourceRules"]
@@ -19,8 +19,8 @@ def test_the_account_has_no_right_to_write_what_the_policy_does_not_look_at() ->
         for plural in rule["resources"]
     }
     written = {(right.resource.group, right.plural) for right in rights.RIGHTS if right.verb in ("create", "patch", "update")}
-    own = {(group, plural) for group, plural in written if group in ("finetune.dev", "ray.io", "events.k8s.io")}
-    assert written - own == looked_at
+    of_jobs = {(group, plural) for group, plural in written if group in ("finetune.dev", "ray.io", "events.k8s.io")}
+    assert written - of_jobs == looked_at
 
 
 def test_the_manifests_have_it_for_the_account_that_they_create() -> None:

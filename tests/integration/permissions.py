@@ -11,6 +11,7 @@ from http.client import HTTPSConnection
 from typing import Any
 from urllib.parse import quote, urlsplit
 
+from controller.job.names import UID_LABEL
 from controller.kinds import JOB_LABEL
 from finetune.api.spec import API_VERSION, KIND
 from tests.builders import resource
@@ -203,8 +204,9 @@ def patch(call: Call) -> dict[str, Any]:
 def content(call: Call, name: str, namespace: str) -> dict[str, Any]:
     """Return what an object that is created has beside its kind and name; of one that is of the job `bot`, what says so."""
     if call.name.endswith(OF_BOT) and call.plural in ("configmaps", "serviceaccounts", "roles", "rolebindings"):
-        owner = {"apiVersion": API_VERSION, "kind": KIND, "name": "bot", "uid": "00000000-0000-0000-0000-000000000000"}
-        metadata = {"name": name, "namespace": namespace, "labels": {JOB_LABEL: "bot"}, "ownerReferences": [owner]}
+        uid = "00000000-0000-0000-0000-000000000000"
+        owner = {"apiVersion": API_VERSION, "kind": KIND, "name": "bot", "uid": uid}
+        metadata = {"name": name, "namespace": namespace, "labels": {JOB_LABEL: "bot", UID_LABEL: uid}, "ownerReferences": [owner]}
         return {**content(replace(call, name=call.name.removesuffix(OF_BOT)), name, namespace), "metadata": metadata}
     template = {"template": {"metadata": {"labels": {"app": "x"}}, "spec": {"containers": [CONTAINER], "restartPolicy": "Never"}}}
     if call.plural in ("roles", "clusterroles"):

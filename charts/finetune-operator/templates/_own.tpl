@@ -27,10 +27,14 @@ matchConditions:
 - name: controller
   expression: request.userInfo.username == 'system:serviceaccount:{{ .Release.Namespace }}:{{ include "finetune-operator.serviceAccountName" . }}'
 validations:
-- expression: request.operation != 'CREATE' || (has(object.metadata.labels) && 'finetune.dev/job' in object.metadata.labels && has(object.metadata.ownerReferences) && object.metadata.ownerReferences.exists(owner, owner.kind == 'FineTuneJob' && owner.apiVersion == 'finetune.dev/v1alpha1' && owner.name == object.metadata.labels['finetune.dev/job'])) || (object.metadata.name == 'finetune-trainer' && request.resource.resource != 'configmaps')
+- expression: request.operation != 'CREATE' || (has(object.metadata.labels) && ['finetune.dev/job', 'finetune.dev/job-uid'].all(key, key in object.metadata.labels) && has(object.metadata.ownerReferences) && object.metadata.ownerReferences.exists(owner, owner.kind == 'FineTuneJob' && owner.apiVersion == 'finetune.dev/v1alpha1' && owner.name == object.metadata.labels['finetune.dev/job'] && owner.uid == object.metadata.labels['finetune.dev/job-uid'])) || (object.metadata.name == 'finetune-trainer' && request.resource.resource != 'configmaps')
   message: the controller creates what belongs to a FineTuneJob, and the account that heads share
-- expression: 'request.operation != ''UPDATE'' || (request.resource.resource == ''configmaps'' && has(oldObject.metadata.labels) && ''finetune.dev/job'' in oldObject.metadata.labels && (has(object.data) ? has(oldObject.data) && object.data == oldObject.data : !has(oldObject.data)) && (has(object.binaryData) ? has(oldObject.binaryData) && object.binaryData == oldObject.binaryData : !has(oldObject.binaryData)))'
+- expression: 'request.operation != ''UPDATE'' || (request.resource.resource == ''configmaps'' && ((has(oldObject.metadata.labels) && ''finetune.dev/job'' in oldObject.metadata.labels) || oldObject.metadata.name.matches(''^[a-z]([-a-z0-9]*[a-z0-9])?-[1-9][0-9]*-progress-[0-9a-f]{8}$'')) && has(object.immutable) == has(oldObject.immutable) && (has(object.data) ? has(oldObject.data) && object.data == oldObject.data : !has(oldObject.data)) && (has(object.binaryData) ? has(oldObject.binaryData) && object.binaryData == oldObject.binaryData : !has(oldObject.binaryData)))'
   message: the controller changes the metadata of ConfigMaps of a FineTuneJob, and nothing else
 - expression: request.resource.resource != 'rolebindings' || object.subjects.all(subject, subject.kind == 'ServiceAccount' && has(subject.namespace) && subject.namespace == request.namespace)
   message: the controller binds rights to accounts of the same namespace
+- expression: request.resource.resource != 'rolebindings' || object.roleRef.kind == 'Role'
+  message: the controller binds roles of the same namespace
+- expression: request.resource.resource != 'roles' || object.rules.all(rule, rule.apiGroups == [''] && rule.resources == ['configmaps'])
+  message: the controller grants rights on ConfigMaps, and no others
 {{- end -}}

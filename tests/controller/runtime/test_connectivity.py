@@ -6,7 +6,13 @@ from itertools import pairwise
 import pytest
 
 from controller.runtime.client import Client
-from controller.runtime.connectivity import DOUBT_PAUSE_SECONDS, OUTAGE_SECONDS, Connectivity, ObservedTransport
+from controller.runtime.connectivity import (
+    DOUBT_PAUSE_SECONDS,
+    LONGEST_DOUBT_PAUSE_SECONDS,
+    OUTAGE_SECONDS,
+    Connectivity,
+    ObservedTransport,
+)
 from controller.runtime.errors import KubeError, Unreachable
 from controller.runtime.transport import Response
 from tests.controller.runtime.builders import WIDGETS, widget
@@ -20,10 +26,11 @@ class Observed:
     """A client whose requests are observed, and when recoveries were reported."""
 
     def __init__(self) -> None:
-        self.api, self.recoveries, self.losses = FakeApi(), list[float](), list[float]()
+        self.api, self.recoveries, self.losses, self.doubts = FakeApi(), list[float](), list[float](), list[float]()
         self.connectivity = Connectivity(now)
         self.connectivity.on_loss(lambda: self.losses.append(now()))
         self.connectivity.on_recovery(lambda: self.recoveries.append(now()))
+        self.connectivity.on_doubt(lambda: self.doubts.append(now()))
         self.client = Client(ObservedTransport(self.api, self.connectivity), field_manager="test")
 
     async def ask(self) -> None:
@@ -153,14 +160,27 @@ def test_an_answer_that_is_lost_while_others_come_makes_all_connect_anew() -> No
         assert not observed.connectivity.down
 
     observed = play(act)
-    assert observed.losses == observed.recoveries == [pytest.approx(5, abs=0.1)]
+    assert observed.losses == observed.doubts == [pytest.approx(5, abs=0.1)]
+    assert observed.recoveries == []
     assert observed.api.renewals == 1
 
 
 def test_a_server_that_loses_an_answer_now_and_then_is_not_asked_for_everything_each_time() -> None:
-    observed = play(lambda observed: losing_some(observed, 10 * DOUBT_PAUSE_SECONDS, waiting_seconds=5)())
-    assert len(observed.recoveries) == len(observed.losses) == 10
-    assert min(later - earlier for earlier, later in pairwise(observed.recoveries)) >= DOUBT_PAUSE_SECONDS
+    observed = play(lambda observed: losing_some(observed, 4000, waiting_seconds=5)())
+    pauses = [later - earlier for earlier, later in pairwise(observed.doubts)]
+    assert len(observed.losses) == len(observed.doubts)
+    expected = [30, 60, 120, 240, 480, *[LONGEST_DOUBT_PAUSE_SECONDS] * 5]
+    assert pauses == pytest.approx(expected, abs=6)
+
+
+def test_a_doubt_after_a_long_quiet_time_is_the_first_again() -> None:
+    async def act(observed: Observed) -> None:
+        await losing_some(observed, 100, waiting_seconds=5)()
+        await observed.ask_for(2 * LONGEST_DOUBT_PAUSE_SECONDS)
+        await losing_some(observed, 40, waiting_seconds=5)()
+
+    doubts = play(act).doubts
+    assert doubts[-1] - doubts[-2] == pytest.approx(DOUBT_PAUSE_SECONDS, abs=6)
 
 
 def test_an_answer_that_was_lost_in_an_outage_does_not_count_after_it() -> None:

@@ -99,7 +99,7 @@ PRIVATE_KEY = "-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBg"
         ('url "https://h/?token=abcdefgh" failed', 'url "https://h/?token=[redacted]" failed'),
         ('{"password": "hunter2222"}', '{"password": "[redacted]"}'),
         (f"read {PRIVATE_KEY}", "read [redacted]"),
-        ('password: "hunter2222\\"', 'password: "[redacted]\\"'),
+        ('password: "hunter2222\\"', 'password: "[redacted]"'),
     ],
     ids=["address in quotes", "JSON", "unclosed private key", "backslash before a quote"],
 )

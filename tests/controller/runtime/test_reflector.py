@@ -388,6 +388,42 @@ def test_a_watch_that_is_dead_without_a_sign_is_opened_again_on_request_and_miss
     assert scenario(widget("a"))(act).lists() == 1
 
 
+def test_a_watch_that_may_be_dead_is_opened_again_where_it_was() -> None:
+    async def act(api: FakeApi, watched: Watched) -> None:
+        await until(lambda: len(api.watches()) == 1)
+        began = now()
+        watched.reflector.reopen()
+        await until(lambda: len(api.watches()) == 2)
+        assert now() - began < 1
+
+    assert scenario(widget("a"))(act).lists() == 1
+
+
+def test_a_doubt_interrupts_no_list_and_no_pause() -> None:
+    async def act(api: FakeApi, watched: Watched) -> None:
+        await until(lambda: len(api.watches()) == 1)
+        api.fail(Response(429, b"{}", {"Retry-After": "60"}), watch=True)
+        api.cut_watches()
+        await asyncio.sleep(5)
+        before = len(api.requests)
+        watched.reflector.reopen()
+        await asyncio.sleep(40)
+        assert len(api.requests) == before, "the pause that the server asked for"
+        await asyncio.sleep(30)
+        api.cut_watches()
+        api.put(WIDGETS, widget("b"))
+        api.compact(WIDGETS)
+        api.slow_seconds = 20
+        await until(lambda: watched.lists() == 2)
+        for _ in range(4):
+            await asyncio.sleep(4)
+            watched.reflector.reopen()
+        await asyncio.sleep(20)
+        assert watched.lists() == 2, "a list that was under way came to its end"
+
+    scenario(widget("a"))(act)
+
+
 def test_what_was_put_off_in_an_outage_is_tried_at_once_when_it_is_over() -> None:
     async def act(api: FakeApi, watched: Watched) -> None:
         await until(lambda: len(api.watches()) == 1)

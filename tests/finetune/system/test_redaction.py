@@ -20,6 +20,9 @@ AWS_SECRET = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
         (f"{{'AWS_SECRET_ACCESS_KEY': '{AWS_SECRET}', 'x': 1}}", "{'AWS_SECRET_ACCESS_KEY': '[redacted]', 'x': 1}"),
         ('{"password": "correct horse battery", "x": 1}', '{"password": "[redacted]", "x": 1}'),
         (r'{\"api_key\": \"two words\"} left', r'{\"api_key\": \"[redacted]\"} left'),
+        ("password=\"it's a long one\" left", 'password="[redacted]" left'),
+        (f"password='{'long word ' * 50}'", f"password='[redacted]{('long word ' * 50)[200:]}'"),
+        (r"""{'password': 'a \'quoted\' one', 'x': 1}""", "{'password': '[redacted]', 'x': 1}"),
         ("x-amz-security-token: IQoJb3JpZ2luX2VjEJr", "x-amz-security-token: [redacted]"),
         ("get https://me:pa55word@hub.example/a@b.json", "get https://[redacted]@hub.example/a@b.json"),
         ("clone https://a1b2c3d4e5f6a7b8c9d0@git.example/x", "clone https://[redacted]@git.example/x"),
@@ -49,7 +52,7 @@ AWS_SECRET = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
     ],
     ids=[
         "header", "web token", "hub token", "no secret", "AWS key id", "AWS secret", "AWS secret in a mapping",
-        "password with blanks", "key with blanks in JSON in JSON", "AWS session token",
+        "password with blanks", "key with blanks in JSON in JSON", "apostrophe", "too long", "escaped quotes", "AWS session token",
         "password in an address", "token in an address", "signed S3 address", "signed Azure address", "token in a query", "GitHub token",
         "variable", "basic", "basic in JSON", "header of its own name", "no scheme", "variable in JSON", "variable in YAML",
         "variable in JSON in JSON", "hub token in JSON", "password in JSON in JSON", "option", "option with its value", "connection string",
