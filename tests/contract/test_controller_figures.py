@@ -45,6 +45,6 @@ def test_the_committed_run_is_twice_as_fast_as_kuberay_and_asks_for_less_than_a_
 
 def test_each_entry_names_what_was_measured() -> None:
     assert all(set(entry) == {"name", "unit", "ours", "reference", "ratio"} for entry in ENTRIES)
-    assert all((entry["reference"] is None) == (entry["ratio"] is None) for entry in ENTRIES)
+    assert all((entry["ratio"] is None) == (not entry["reference"] or not entry["ours"]) for entry in ENTRIES)
     names = [entry["name"] for entry in ENTRIES]
     assert len(names) == len(set(names)) >= 15
