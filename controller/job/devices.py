@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from controller.job.facts import Job, Missing
 from controller.job.objects.gpus import template_name
 from controller.job.recent import Recent
-from controller.runtime.errors import ResourceAbsent
+from controller.runtime.errors import Forbidden, ResourceAbsent
 from controller.runtime.resources import RESOURCE_CLAIM_TEMPLATES, KubeObject
 from controller.runtime.rights import rights
 from finetune.api.spec import Resources
@@ -49,6 +49,14 @@ async def missing_devices(job: Job, setting: str | None, recent: Recent) -> tupl
             Missing(
                 "resources.gpus: the cluster serves no ResourceClaimTemplates of resource.k8s.io/v1, as Kubernetes does since 1.34, and "
                 "trainer.gpuClaimTemplate, a setting of the administrator, gives GPUs by these; ask the administrator"
+            ),
+        )
+    except Forbidden:
+        # Said of the job, whose deadlines count meanwhile: an error here would keep every policy from being asked.
+        return (
+            Missing(
+                f"resources.gpus: the controller may not read ResourceClaimTemplates in namespace {job.namespace}: its role lacks that "
+                "right, which the chart of this version gives it; ask the administrator, and the job starts by itself"
             ),
         )
     problem = _problem(name, job.namespace, gpus, devices)

@@ -113,7 +113,8 @@ async def observe(
     if job.suspended:
         return observed
     observed = await _with_references(observed, attempt, stores, reader, recent, asks=asks, has_no_past=has_no_past)
-    without = await missing_devices(job, gpu_claim_template, recent) if asks else ()
+    to_begin = attempt is None or attempt.start_time is None
+    without = await missing_devices(job, gpu_claim_template, recent) if asks and to_begin else ()
     return replace(observed, missing=(*observed.missing, *without))
 
 

@@ -1,11 +1,12 @@
 """The template that a job's GPUs are claimed by: whether it is there, and whether it fits."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from controller.job.devices import devices_in
-from controller.kinds import FINE_TUNE_JOBS
+from controller.kinds import RAY_JOBS
 from controller.runtime.resources import RESOURCE_CLAIM_TEMPLATES
 from finetune.api.conditions import Reason
 from tests.controller.job.builders import Settings
@@ -24,8 +25,8 @@ ALL = {"name": "gpu", "exactly": {"deviceClassName": "gpu.example.com", "allocat
 EITHER = {"name": "gpu", "firstAvailable": [{"name": "big", "deviceClassName": "gpu.example.com", "count": 1}]}
 
 
-def world(setting: str | None = "gpus-{gpus}", gpus: int = 2) -> World:
-    world = World(resources={"gpus": gpus}, training={"epochs": 1, "globalBatchSize": 8})
+def world(setting: str | None = "gpus-{gpus}", gpus: int = 2, **sections: Any) -> World:
+    world = World(resources={"gpus": gpus}, training={"epochs": 1, "globalBatchSize": 8}, **sections)
     world.restart(Settings(gpu_claim_template=setting))
     return world
 
@@ -136,12 +137,47 @@ async def test_an_attempt_that_has_begun_needs_its_template_no_more() -> None:
     assert len(asked(runs)) == before
 
 
-async def test_a_right_that_is_missing_is_reported() -> None:
+def bar(world: World) -> None:
+    world.api.granted = frozenset(right for right in world.api.granted or () if right[1] != "resourceclaimtemplates")
+
+
+async def test_a_right_that_is_missing_is_said_and_its_coming_starts_the_job() -> None:
     barred = world()
-    barred.api.granted = frozenset(right for right in barred.api.granted or () if right[1] != "resourceclaimtemplates")
-    with pytest.raises(Exception, match="resourceclaimtemplates"):
-        await barred.step()
-    assert "resourceclaimtemplates" in str(barred.api.objects(FINE_TUNE_JOBS)[0]["status"]["conditions"])
+    put(barred, "gpus-2", *requests(2))
+    granted = barred.api.granted
+    bar(barred)
+    assert await barred.step() == 5
+    accepted = barred.condition("Accepted")
+    assert (accepted["status"], accepted["reason"]) == ("False", Reason.REFERENCE_MISSING)
+    assert "the controller may not read ResourceClaimTemplates in namespace team: its role lacks that right" in accepted["message"]
+
+    barred.api.granted = granted
+    await start(barred)
+    assert barred.ray_jobs() == ["bot-1"]
+
+
+async def test_deadlines_count_without_the_right() -> None:
+    late = world(runPolicy={"pendingDeadlineSeconds": 300})
+    put(late, "gpus-2", *requests(2))
+    bar(late)
+    await late.step()
+    assert late.condition("Accepted")["reason"] == Reason.REFERENCE_MISSING
+    late.now += timedelta(seconds=301)
+    await late.step()
+    assert late.condition("Failed")["reason"] == Reason.PENDING_DEADLINE_EXCEEDED
+
+
+async def test_an_attempt_whose_ray_job_is_gone_ends_without_the_right() -> None:
+    lost = world()
+    put(lost, "gpus-2", *requests(2))
+    await start(lost)
+    bar(lost)
+    before = len(asked(lost))
+    lost.now += timedelta(seconds=60)  # what was read for the start is remembered no more
+    lost.api.remove(RAY_JOBS, "team", "bot-1")
+    await lost.step()
+    assert lost.status["attempts"][0]["outcome"] is not None
+    assert len(asked(lost)) == before
 
 
 def test_a_template_without_a_form_has_no_devices() -> None:
