@@ -20,6 +20,9 @@ ALPHA = re.compile(r"\bis (an? )?(optional, )?alpha\b|\(alpha\)|\balpha, gated b
 """How descriptions of fields say it; others name alpha as a part of some version."""
 CALLED_ALPHA = {"x-kubernetes-validations"}
 """Described as alpha in 1.29 and 1.30, where it is on for good: https://github.com/kubernetes/enhancements/issues/2876."""
+CLAIM_TEMPLATES = "/apis/resource.k8s.io/v1/namespaces/{namespace}/resourceclaimtemplates"
+CALLED_ALPHA_BESIDE_CLAIMS = {"resourceClaims"}
+"""A pod's field that is described as alpha also where claims are on by default, which serves their kinds as v1: from 1.34 on."""
 PYTHON_TYPES: dict[str, type | tuple[type, ...]] = {
     "object": Mapping,
     "array": list,
@@ -38,6 +41,7 @@ class ApiDescription:
     def __init__(self, document: Mapping[str, Any]) -> None:
         self._definitions: Mapping[str, Any] = document["definitions"]
         self._paths: Mapping[str, Any] = document["paths"]
+        self._called_alpha = CALLED_ALPHA | (CALLED_ALPHA_BESIDE_CLAIMS if self.serves(CLAIM_TEMPLATES, "get") else set())
         self._created: dict[tuple[str, str, str], str] = {}
         for operations in self._paths.values():
             create = operations.get("post", {})
@@ -99,7 +103,7 @@ class ApiDescription:
             inner = (known or {}).get(name, others)
             if inner is None:
                 yield f"{path}.{name}: unknown field"
-            elif name not in CALLED_ALPHA and ALPHA.search(inner.get("description", "")):
+            elif name not in self._called_alpha and ALPHA.search(inner.get("description", "")):
                 yield f"{path}.{name}: alpha, and dropped by default"
             else:
                 yield from self._walk(each, inner, f"{path}.{name}")

@@ -5,6 +5,7 @@ Only the API server of one version runs in tests; of the others the OpenAPI docu
 
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from controller.rights import RIGHTS
 from controller.runtime.client import Client
 from controller.runtime.elector import Elector
 from controller.runtime.events import EventRecorder
-from controller.runtime.resources import EVENTS, LEASES, KubeObject
+from controller.runtime.resources import EVENTS, LEASES, RESOURCE_CLAIM_TEMPLATES, KubeObject
 from controller.runtime.rights import Right
 from tests.builders import REMOVED, changed
 from tests.cluster.binaries import KUBERNETES_VERSION
@@ -34,8 +35,11 @@ from tests.virtual_time import now, run_in_virtual_time
 
 CUSTOM = {"FineTuneJob", "PodMonitor", "RayJob", "ServiceMonitor"}
 """Kinds that Kubernetes itself does not have."""
+CUSTOM_GROUPS = {"finetune.dev", "kueue.x-k8s.io", "ray.io"}
 OLDEST = next(iter(DOCUMENTS))
 FIRST_WITH_POLICIES = "v1.30.14"
+FIRST_WITH_CLAIMS = "v1.34.4"
+"""From it on a worker's GPUs can be claimed (trainer.gpuClaimTemplate, docs/gpus.md)."""
 POLICY_KINDS = {POLICIES.kind, BINDINGS.kind}
 METHODS = {
     "get": ("get", "/{name}"), "list": ("get", ""), "watch": ("get", ""), "create": ("post", ""),
@@ -59,6 +63,7 @@ LARGE = {
 }
 """Every field of a job that reaches its pods."""
 SETTINGS = Settings(image_pull_secrets=("registry",), trainer_env={"HF_ENDPOINT": "https://hub.example.com"})
+CLAIMING = replace(SETTINGS, gpu_claim_template="gpus-{gpus}")
 
 
 @pytest.fixture(scope="module", params=DOCUMENTS)
@@ -84,6 +89,10 @@ def minor(version: str) -> int:
 
 def has_policies(version: str) -> bool:
     return minor(version) >= minor(FIRST_WITH_POLICIES)
+
+
+def has_claims(version: str) -> bool:
+    return minor(version) >= minor(FIRST_WITH_CLAIMS)
 
 
 def objections(api: ApiDescription, items: Iterable[KubeObject]) -> list[str]:
@@ -155,6 +164,16 @@ def test_what_an_attempt_is_made_of_is_taken(api: ApiDescription, of: Job, form:
     assert found == []
 
 
+@pytest.mark.parametrize("form", FORMS, ids=str)
+def test_a_worker_that_claims_its_gpus_is_taken_from_the_version_on_that_has_claims(api: ApiDescription, version: str, form: Form) -> None:
+    *_, ray_job = [each.item for each in objects_of(job(**LARGE), 1, CLAIMING, {}, form)]
+    *others, workers = templates(ray_job)
+    assert workers["spec"]["resourceClaims"][0]["resourceClaimTemplateName"] == "gpus-2"
+    assert [each for template in others for each in api.objections_to(template, POD_TEMPLATE, "template")] == []
+    found = {each.split(": ")[0].rpartition(".")[2] for each in api.objections_to(workers, POD_TEMPLATE, "template")}
+    assert found == (set() if has_claims(version) else {"claims", "resourceClaims"})
+
+
 def test_the_lease_and_the_events_of_the_controller_are_taken(api: ApiDescription) -> None:
     async def write() -> list[KubeObject]:
         fake = FakeApi()
@@ -169,14 +188,12 @@ def test_the_lease_and_the_events_of_the_controller_are_taken(api: ApiDescriptio
 
 
 def test_every_request_of_the_controller_is_served(api: ApiDescription, version: str) -> None:
-    missing = {str(right) for right in RIGHTS if right.resource.group in own_groups() and not api.serves(*request_of(right))}
     policies = {str(right) for right in RIGHTS if right.resource in (POLICIES, BINDINGS)}
+    templates = {str(right) for right in RIGHTS if right.resource == RESOURCE_CLAIM_TEMPLATES}
     assert policies
-    assert missing == (set() if has_policies(version) else policies)
-
-
-def own_groups() -> set[str]:
-    return {"", "events.k8s.io", "coordination.k8s.io", "rbac.authorization.k8s.io", "admissionregistration.k8s.io"}
+    assert templates
+    missing = {str(right) for right in RIGHTS if right.resource.group not in CUSTOM_GROUPS and not api.serves(*request_of(right))}
+    assert missing == (set() if has_policies(version) else policies) | (set() if has_claims(version) else templates)
 
 
 def request_of(right: Right) -> tuple[str, str]:
