@@ -29,16 +29,22 @@ def charts_answer(jobs: dict[str, Any]) -> bool:
 
 def controllers_answer(jobs: dict[str, Any]) -> bool:
     """Whether the controller starts with these values."""
+    namespaces = jobs.get("namespaces", {})
+    limits = {name: {key: value for key, value in own.items() if key != "defaults"} for name, own in namespaces.items()}
     environment = {
         "TRAINER_IMAGE": "t",
         "ALLOWED_PRIORITY_CLASSES": ",".join(jobs.get("allowedPriorityClasses", ["*"])),
         "ALLOWED_TOLERATION_KEYS": ",".join(jobs.get("allowedTolerationKeys", ["*"])),
-        "JOB_DEFAULTS": json.dumps(jobs["defaults"]),
+        "JOB_DEFAULTS": json.dumps(jobs.get("defaults", {})),
+        "NAMESPACE_LIMITS": json.dumps(limits),
+        "NAMESPACE_DEFAULTS": json.dumps({name: own["defaults"] for name, own in namespaces.items() if "defaults" in own}),
     }
     try:
         load_settings([], environment)
     except SettingsError as refused:
-        return " is not in allowed" not in str(refused)
+        if " is not in allowed" not in str(refused):
+            raise  # it says nothing of what defaults may be
+        return False
     return True
 
 
@@ -54,3 +60,81 @@ def test_a_priority_class(pattern: str, name: str) -> None:
 def test_a_toleration(pattern: str, taint: dict[str, str]) -> None:
     jobs = {"allowedTolerationKeys": [pattern], "defaults": {"tolerations": [taint]}}
     assert charts_answer(jobs) is controllers_answer(jobs)
+
+
+@pytest.mark.parametrize(
+    ("jobs", "taken"),
+    [
+        pytest.param({"defaults": {"priorityClassName": "low"}, "namespaces": {"a": {"maxGpus": 8}}}, True, id="limits of all"),
+        pytest.param(
+            {"defaults": {"priorityClassName": "low"}, "namespaces": {"a": {"allowedPriorityClasses": ["high"]}}},
+            False,
+            id="the class of all is not allowed in one",
+        ),
+        pytest.param(
+            {"defaults": {"priorityClassName": "low"}, "namespaces": {"a": {"allowedPriorityClasses": []}}},
+            False,
+            id="no class is allowed in one",
+        ),
+        pytest.param(
+            {
+                "defaults": {"priorityClassName": "low"},
+                "namespaces": {"a": {"allowedPriorityClasses": [], "defaults": {"priorityClassName": ""}}},
+            },
+            True,
+            id="one has no class",
+        ),
+        pytest.param(
+            {"allowedPriorityClasses": ["low"], "namespaces": {"a": {"defaults": {"priorityClassName": "high"}}}},
+            False,
+            id="the class of one is not allowed in all",
+        ),
+        pytest.param(
+            {
+                "allowedPriorityClasses": ["low"],
+                "namespaces": {"a": {"allowedPriorityClasses": ["hi*"], "defaults": {"priorityClassName": "high"}}},
+            },
+            True,
+            id="a class of its own",
+        ),
+        pytest.param(
+            {
+                "allowedPriorityClasses": ["low"],
+                "defaults": {"priorityClassName": "high"},
+                "namespaces": {"a": {"defaults": {"priorityClassName": "low"}}},
+            },
+            False,
+            id="what all have is judged beside the namespaces",
+        ),
+        pytest.param(
+            {"namespaces": {"a": {"allowedTolerationKeys": ["*"], "defaults": {"tolerations": [{"operator": "Exists"}]}}}},
+            False,
+            id="every taint in one",
+        ),
+        pytest.param(
+            {"namespaces": {"a": {"allowedTolerationKeys": ["**"], "defaults": {"tolerations": [{"operator": "Exists"}]}}}},
+            True,
+            id="every taint where it is allowed",
+        ),
+        pytest.param(
+            {"defaults": {"tolerations": [{"key": "training"}]}, "namespaces": {"a": {}, "b": {"allowedTolerationKeys": ["other"]}}},
+            False,
+            id="the taint of all is not allowed in the second",
+        ),
+        pytest.param(
+            {
+                "defaults": {"tolerations": [{"key": "training"}]},
+                "namespaces": {"a": {"allowedTolerationKeys": ["other"], "defaults": {"tolerations": []}}},
+            },
+            True,
+            id="one has no tolerations",
+        ),
+    ],
+)
+def test_what_single_namespaces_have(jobs: dict[str, Any], taken: bool) -> None:
+    assert (charts_answer(jobs), controllers_answer(jobs)) == (taken, taken)
+
+
+def test_an_error_of_another_kind_is_no_answer() -> None:
+    with pytest.raises(SettingsError, match="priorityClass"):
+        controllers_answer({"defaults": {"priorityClass": "low"}})
