@@ -13,6 +13,7 @@ from finetune.api.patterns import Pattern
 from tests.builders import resource
 from tests.cluster.api import ApiError, ApiServer
 from tests.cluster.controlplane import ControlPlane
+from tests.finetune.api.hubandpaths import MISLEADING, NOT_REVISIONS, REVISIONS, WORDS
 from tests.finetune.api.malformed import MALFORMED, Malformed
 
 pytestmark = pytest.mark.integration
@@ -56,6 +57,29 @@ def test_a_malformed_job_is_refused_with_field_and_fix(api: ApiServer, malformed
     message = refusal(api, "POST", JOBS + STRICT, malformed.job)
     for part in malformed.says:
         assert part in message
+
+
+@pytest.mark.parametrize("path", WORDS, ids=ascii)
+def test_a_path_may_be_in_any_script(api: ApiServer, path: str) -> None:
+    output = {"persistentVolumeClaim": {"claimName": "models", "path": path}}
+    api.request("POST", f"{JOBS}{STRICT}&dryRun=All", resource(output=output))
+
+
+@pytest.mark.parametrize("character", MISLEADING, ids=ascii)
+def test_a_path_that_misleads_is_refused(api: ApiServer, character: str) -> None:
+    output = {"persistentVolumeClaim": {"claimName": "models", "path": f"a{character}b"}}
+    assert "no control characters" in refusal(api, "POST", f"{JOBS}{STRICT}&dryRun=All", resource(output=output))
+
+
+@pytest.mark.parametrize("revision", REVISIONS)
+def test_a_name_of_a_commit_branch_or_tag_is_taken(api: ApiServer, revision: str) -> None:
+    api.request("POST", f"{JOBS}{STRICT}&dryRun=All", resource(model={"name": "org/model", "revision": revision}))
+
+
+@pytest.mark.parametrize("revision", NOT_REVISIONS, ids=ascii)
+def test_what_would_leave_its_folder_or_mislead_is_no_revision(api: ApiServer, revision: str) -> None:
+    message = refusal(api, "POST", f"{JOBS}{STRICT}&dryRun=All", resource(model={"name": "org/model", "revision": revision}))
+    assert "spec.model.revision" in message
 
 
 def test_there_are_enough_malformed_jobs() -> None:

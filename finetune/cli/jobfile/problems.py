@@ -42,7 +42,7 @@ LENGTHS = {
 FORMS = {
     OBJECT_NAME: "use lower-case letters, digits, dashes and dots, beginning and ending with a letter or digit",
     KEY_NAME: "use letters, digits, dashes, dots and underscores, and do not begin with two dots",
-    REVISION: "give a commit, branch or tag of the hub: letters, digits, dashes and underscores, with single dots and slashes between",
+    REVISION: "give a commit, branch or tag of the hub: letters, digits and any of -_@#=,()!%+, with single dots and slashes between",
     LABEL_KEY: "give name or domain/name, of letters, digits, '-', '_' and '.'; a name has at most 63",
     LABEL_VALUE: "use letters, digits, '-', '_' and '.', beginning and ending with a letter or digit",
 }

@@ -70,7 +70,7 @@ def a_path_below_its_folder(text: str) -> bool:
 
 def a_revision(text: str) -> bool:
     """A part of paths in the hub's cache."""
-    return re.fullmatch(r"[-\w./+]+", text) is not None and ".." not in text and not text.startswith(("/", "-"))
+    return re.fullmatch(r"[-\w./@#=,()!%+]+", text, re.ASCII) is not None and ".." not in text and not text.startswith(("/", "-"))
 
 
 def quoted(text: str) -> bool:

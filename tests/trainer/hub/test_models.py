@@ -1,3 +1,4 @@
+import re
 import socket
 import time
 from dataclasses import replace
@@ -6,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from finetune.api.errors import InputError
+from finetune.api.sources import REVISION
 from tests.trainer.model.hub_server import COMMIT, GOOD_TOKEN, NAME, Behavior, HubServer, hub_server
 from trainer.hub.connection import HubUnavailable
 from trainer.hub.models import HubSettings, fetch
@@ -43,6 +45,17 @@ def test_without_weights_only_small_files_are_fetched(saved_model: Path, tmp_pat
 
     assert (snapshot.path / "tokenizer.json").is_file()
     assert not (snapshot.path / "model.safetensors").exists()
+
+
+@pytest.mark.parametrize("name", ["global_step=1000", "feature/#12", "a/b@c", "v2,final", "exp(1)", "50%25", "wow!", "1.0+cu128"])
+def test_a_branch_is_asked_for_by_its_very_name_and_stays_in_its_cache(name: str, saved_model: Path, tmp_path: Path) -> None:
+    assert re.fullmatch(REVISION, name)
+    with hub_server(saved_model) as server:
+        server.main, server.names[name] = "f" * 40, COMMIT
+        snapshot = fetch(NAME, name, settings(server, tmp_path))
+
+    assert snapshot.commit == COMMIT
+    assert (tmp_path / "models--acme--tiny" / "refs" / name).read_text() == COMMIT
 
 
 def test_a_pinned_commit_that_is_complete_in_the_cache_is_not_asked_for_again(saved_model: Path, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from enum import StrEnum
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 GOOD_TOKEN = "hf_good"
@@ -39,6 +40,8 @@ class HubServer(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.folder, self.behavior = folder, behavior
         self.history, self.main = {COMMIT: folder}, COMMIT
+        self.names: dict[str, str] = {}
+        """Commits by branch or tag, beside main."""
         self.requests: list[str] = []
         self.released = threading.Event()
 
@@ -82,7 +85,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def at(self, revision: str) -> tuple[str, Path | None]:
         """Return the commit that a revision means, and its files; None if there is no such revision."""
-        commit = self.server.main if revision in ("", "main") else revision
+        name = unquote(revision)
+        commit = self.server.main if name in ("", "main") else self.server.names.get(name, name)
         return commit, self.server.history.get(commit)
 
     def describe(self, rest: str) -> None:

@@ -55,6 +55,12 @@ SOURCE = {"path": "a.jsonl"}
             id="rule-that-goes-on-from-the-location",
         ),
         pytest.param(
+            {"model": {"name": "org/model", "revision": "a b"}},
+            "spec.model.revision: 'a b' has another form than this field needs; give a commit, branch or tag of the hub: letters, "
+            "digits and any of -_@#=,()!%+, with single dots and slashes between",
+            id="revision",
+        ),
+        pytest.param(
             {"output__persistentVolumeClaim__path": "../other"},
             "spec.output.persistentVolumeClaim.path: a path inside the claim is relative and has no '..' and no control characters",
             id="rule-on-a-member",
