@@ -92,12 +92,12 @@ class Workers:
         Order says what the arguments are; `inputs` is called once Ray is there.
         """
         self.begin()
-        self._ordered = True
         self._clock.begin(TimedStage.WORKERS)
         box = self._box.result()
         import ray
 
-        prepared = inputs()
+        prepared = inputs()  # may fetch for minutes: until then workers that end are started once more
+        self._ordered = True
         self._clock.begin(TimedStage.WORKERS)
         ray.get(box.give.remote(Order(prepared, owner, self._clock.passed_on("rank 0"), only_results)))
         reader = BoxReader(box, stop)

@@ -15,6 +15,7 @@ from trainer.driver.publisher import Publisher
 from trainer.driver.raystart import RayNotStartedError
 from trainer.driver.stopping import StopRequest
 from trainer.driver.workers import FETCH_SECONDS, LAST_FETCHES_SECONDS, BoxReader, Workers, fetch_the_rest, ray_trainer
+from trainer.hub.connection import HubUnavailable
 from trainer.reporting.progress import ProgressBox
 from trainer.reporting.stageclock import StageClock
 
@@ -244,6 +245,42 @@ def test_workers_that_end_while_they_wait_are_started_once_more(monkeypatch: pyt
     assert again.wait(10)
     workers.train(lambda: b"", "me", publisher, StopRequest())
     assert last().warnings == ["me"]
+
+
+def test_workers_that_end_while_the_input_is_fetched_are_started_once_more(monkeypatch: pytest.MonkeyPatch, published: Published) -> None:
+    publisher, last = published
+    ray, workers = Ray(monkeypatch), workers_of_a_run(workers={"workers": 2})
+    fetching, again, fit = threading.Event(), threading.Event(), ray._fit
+
+    def lose_the_first() -> None:
+        if ray.began.is_set():
+            again.set()
+            fit()
+        else:
+            ray.began.set()
+            assert fetching.wait(10)
+            raise ConnectionError("the pod of a worker was evicted")
+
+    def fetched() -> bytes:
+        fetching.set()
+        assert again.wait(10), "the workers are started once more"
+        return b""
+
+    monkeypatch.setattr("trainer.driver.workers.ray_trainer", lambda *_: SimpleNamespace(fit=lose_the_first))
+    workers.train(fetched, "me", publisher, StopRequest())
+    assert last().warnings == ["me"]
+
+
+def test_a_fetch_that_fails_has_asked_the_workers_for_nothing(monkeypatch: pytest.MonkeyPatch, published: Published) -> None:
+    Ray(monkeypatch)
+    workers = workers_of_a_run(workers={"workers": 2})
+
+    def unavailable() -> bytes:
+        raise HubUnavailable("the hub does not answer")
+
+    with pytest.raises(HubUnavailable):
+        workers.train(unavailable, "me", published[0], StopRequest())
+    assert workers.idle
 
 
 def test_workers_that_were_not_begun_before_come_up_to_train(monkeypatch: pytest.MonkeyPatch, published: Published) -> None:
