@@ -32,6 +32,11 @@ def close() -> None:
     os.environ.update(CLOSED)
 
 
+def closed() -> bool:
+    """Return whether this process was closed by this product; a user's own HF_HUB_OFFLINE=1 does not amount to it."""
+    return all(os.environ.get(name) == value for name, value in CLOSED.items())
+
+
 def close_but_for_fetching() -> None:
     """Close this process, and keep what its environment had for the programs that it starts to fetch."""
     global _kept

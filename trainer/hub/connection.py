@@ -7,7 +7,7 @@ Tests: tests/trainer/hub/test_models.py, tests/trainer/hub/test_datasets.py.
 import os
 
 from finetune.api.errors import RunError
-from finetune.api.record import REASON_STORAGE
+from finetune.api.record import REASON_MEMORY, REASON_STORAGE
 
 TIMEOUT_VARIABLE = "FINETUNE_HUB_TIMEOUT_SECONDS"
 DEFAULT_TIMEOUT_SECONDS = 30.0
@@ -19,6 +19,12 @@ class HubUnavailable(RunError):  # noqa: N818  (a state of the hub, not of the p
 
 class FetchError(RunError):
     """What was to be fetched was not, for a reason that is neither the user's nor the hub's."""
+
+
+class FetchMemoryError(FetchError):
+    """The program that fetches ran out of memory, or was killed, which the machine does when it runs out."""
+
+    reason = REASON_MEMORY
 
 
 class FetchStorageError(FetchError):

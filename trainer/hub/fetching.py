@@ -16,12 +16,12 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from finetune.api.errors import RunError
+from finetune.api.errors import InputError, RunError
 from finetune.api.sources import HuggingFaceDataset
 from finetune.system.hubaccess import environment_for_fetching
 from finetune.system.interpreter import ROOT, lasting_python_path
 from trainer.data.records import Record
-from trainer.hub.connection import FetchError, FetchStorageError
+from trainer.hub.connection import FetchError, FetchMemoryError, FetchStorageError
 from trainer.hub.models import HubSettings, Snapshot, cached_commit, fetch
 
 COMMAND = (sys.executable, "-P", "-m", "trainer.hub.fetching")
@@ -90,6 +90,8 @@ def _asked(environment: dict[str, str], name: str, *request: Any) -> Any:
         except BaseException:
             process.kill()
             raise
+    if process.returncode == -signal.SIGKILL:
+        raise FetchMemoryError(f"the program that fetches {name} from the hub was killed; the machine has probably run out of memory")
     if process.returncode or not answer:
         raise FetchError(f"the program that fetches {name} from the hub ended with exit code {process.returncode}, without an answer")
     result = pickle.loads(answer)  # noqa: S301 - our own program pickled it
@@ -104,7 +106,8 @@ def main() -> None:
     answer = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever prints must not tear the answer
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    for library in ("httpx", "httpx2"):  # whichever the hub's client uses; it tells of every request
+        logging.getLogger(library).setLevel(logging.WARNING)
     request = pickle.load(sys.stdin.buffer)  # noqa: S301 - the program that started this one pickled it
     threading.Thread(target=_leave_when_nobody_waits, daemon=True).start()
     answer.write(pickle.dumps(_answer_to(*request)))
@@ -120,12 +123,20 @@ def _leave_when_nobody_waits() -> None:
 def _answer_to(kind: str, name: str, *request: Any) -> Any:
     try:
         return ANSWERS[kind](name, *request)
+    except InputError as error:
+        return error
     except RunError as error:
+        logger.exception("fetching %s failed", name)  # its causes are not pickled
         return error
     except Exception as error:  # whatever it is, the run has to say it
         logger.exception("fetching %s failed", name)
-        kind_of_error = FetchStorageError if isinstance(error, OSError) else FetchError
-        return kind_of_error(f"fetching from the hub failed: {type(error).__name__}: {error}")
+        return _class_for(error)(f"fetching from the hub failed: {type(error).__name__}: {error}")
+
+
+def _class_for(error: Exception) -> type[FetchError]:
+    if isinstance(error, MemoryError):
+        return FetchMemoryError
+    return FetchStorageError if isinstance(error, OSError) else FetchError
 
 
 def _model(name: str, revision: str | None, weights: bool) -> Snapshot:

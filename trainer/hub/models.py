@@ -23,6 +23,7 @@ from huggingface_hub.errors import (
 from huggingface_hub.utils import httpx  # type: ignore[attr-defined]  # httpx or httpx2, as this version of the library has it
 
 from finetune.api.errors import InputError
+from finetune.system.hubaccess import closed
 from trainer.hub.connection import DEFAULT_TIMEOUT_SECONDS, HubUnavailable, hub_timeout_seconds
 from trainer.hub.weightnames import check_weight_names
 
@@ -162,6 +163,11 @@ def _raise_as_ours(error: Exception, name: str, revision: str | None, settings: 
     if isinstance(error, httpx.TimeoutException):
         message = f"model.name: {where} did not answer within {settings.timeout_seconds:g} s when asked for {name}"
         raise HubUnavailable(f"{message}; check HF_ENDPOINT and the proxy, or try again") from error
+    if constants.HF_HUB_OFFLINE and isinstance(error, OfflineModeIsEnabled | LocalEntryNotFoundError):
+        missing = f"model.name: the files of {name} at {revision or MAIN} are not in the cache {settings.cache} of this node"
+        if closed():
+            raise HubUnavailable(f"{missing}, and this process asks no hub: another one fetches them before it starts") from error
+        raise HubUnavailable(f"{missing}, and HF_HUB_OFFLINE=1 forbids to ask the hub; fetch them before, or unset it") from error
     if isinstance(error, httpx.TransportError | HfHubHTTPError | OfflineModeIsEnabled | LocalEntryNotFoundError):
         message = f"model.name: {where} cannot be asked for {name}: {str(error).strip().splitlines()[0]}"
         raise HubUnavailable(f"{message}; check HF_ENDPOINT and the proxy, or try again") from error

@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from finetune.api.errors import InputError
+from finetune.api.record import REASON_GENERIC, REASON_MEMORY
 from finetune.api.sources import HuggingFaceDataset
 from finetune.system import hubaccess
 from finetune.system.hubaccess import CLOSED, close_but_for_fetching
@@ -21,8 +22,9 @@ from tests.repository import REPOSITORY
 from tests.trainer.fixtures.causal import save_tiny_model
 from tests.trainer.hub.watched import WatchedHub, watched_hub
 from tests.trainer.model.hub_server import COMMIT, GOOD_TOKEN, NAME, Behavior, hub_server
+from trainer.driver.exits import reason_of
 from trainer.hub import fetching
-from trainer.hub.connection import FetchError, FetchStorageError, HubUnavailable
+from trainer.hub.connection import FetchError, FetchMemoryError, FetchStorageError, HubUnavailable
 from trainer.hub.fetching import COMMAND, model_files, read_hub
 from trainer.hub.models import HubSettings
 
@@ -119,8 +121,58 @@ def test_a_disk_that_cannot_be_written_is_told_from_a_hub_that_fails(
 @pytest.mark.usefixtures("hub")
 def test_a_program_that_is_killed_is_an_error_of_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fetching, "COMMAND", (sys.executable, "-c", "import os; os.kill(os.getpid(), 9)"))
-    with pytest.raises(FetchError, match=r"fetches acme/tiny from the hub ended with exit code -9, without an answer"):
+    with pytest.raises(FetchMemoryError, match=r"fetches acme/tiny from the hub was killed; .* out of memory") as caught:
         model_files(NAME, None)
+    assert reason_of(caught.value) == REASON_MEMORY
+
+
+@pytest.mark.usefixtures("hub")
+def test_a_program_that_ends_without_an_answer_is_an_error_of_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetching, "COMMAND", (sys.executable, "-c", "raise SystemExit(3)"))
+    with pytest.raises(FetchError, match=r"fetches acme/tiny from the hub ended with exit code 3, without an answer") as caught:
+        model_files(NAME, None)
+    assert reason_of(caught.value) == REASON_GENERIC
+
+
+# The program, with another way to fetch.
+REPLACED = """
+from trainer.hub import fetching
+
+def replaced(*request):
+    raise MemoryError("no room")
+
+fetching.ANSWERS["model"] = replaced
+fetching.main()
+"""
+
+
+@pytest.mark.usefixtures("hub")
+def test_a_program_that_has_no_room_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetching, "COMMAND", (sys.executable, "-c", REPLACED))
+    with pytest.raises(FetchMemoryError, match="MemoryError: no room") as caught:
+        model_files(NAME, None)
+    assert reason_of(caught.value) == REASON_MEMORY
+
+
+def test_the_log_tells_of_no_request_that_went_well(hub: WatchedHub, capfd: pytest.CaptureFixture[str]) -> None:
+    model_files(NAME, None)
+    assert hub.askers
+    assert "HTTP Request" not in capfd.readouterr().err
+
+
+def test_the_log_tells_what_a_hub_that_fails_has_led_to_and_not_what_the_user_must_change(
+    hub: WatchedHub, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(InputError):
+        model_files("acme/other", None)
+    assert "Traceback" not in capfd.readouterr().err
+    hub.behavior = Behavior.FAILING
+    with pytest.raises(HubUnavailable):
+        model_files(NAME, None)
+    said = capfd.readouterr().err
+    assert "fetching acme/tiny failed" in said
+    assert "HfHubHTTPError" in said
+    assert GOOD_TOKEN not in said
 
 
 ASKER = """
@@ -177,7 +229,15 @@ except RunError as error:
             environment = others | own | {"PYTHONPATH": str(REPOSITORY)}
             return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.strip()
 
-        assert said("rank", COMMIT).startswith("HubUnavailable model.name: ")
+        unseen = said("rank", COMMIT)
+        cache = tmp_path / "home" / "hub"
+        assert unseen.startswith(f"HubUnavailable model.name: the files of acme/tiny at {COMMIT} are not in the cache {cache} of this node")
+        assert "this process asks no hub" in unseen
+        assert "HF_" not in unseen
+        own["HF_HUB_OFFLINE"] = "1"
+        assert said("node", COMMIT).endswith(f"are not in the cache {cache} of this node, and HF_HUB_OFFLINE=1 forbids to ask the hub; "
+                                             "fetch them before, or unset it")  # fmt: skip
+        del own["HF_HUB_OFFLINE"]
         assert server.requests == []
         assert said("node", COMMIT) == f"{COMMIT} {GOOD_TOKEN}"
         asked = list(server.requests)
