@@ -24,6 +24,7 @@ from finetune.api.record import (
     Generalization,
     Metrics,
     ProgressRecord,
+    Stage,
     TrainingProgress,
 )
 from finetune.api.status import (
@@ -43,7 +44,8 @@ WRITE_INTERVAL = timedelta(seconds=15)
 """A job's status is written at most this often for progress: thousands of jobs report to one etcd."""
 TEXT_MAX_LENGTH = 1024
 SLOWER_PERCENT = 25
-"""The rate of twenty steps varies with the lengths of their texts; what is below its highest by less is no news."""
+"""The rate of twenty steps, or of all those of a short or often interrupted attempt, varies with the lengths of their texts; what is below
+its highest by less is no news."""
 
 
 class Refusal(StrEnum):
@@ -130,7 +132,7 @@ def fold(status: FineTuneJobStatus, record: ProgressRecord, received: datetime |
     """
     training = record.progress
     own = training if training is not None and training.run is None else None  # an attempt counts the steps of the job's own run
-    rate = _rate(own)
+    rate = _rate(own) if record.stage is Stage.TRAINING else None
     seen = {
         "last_step": own.step if own else None,
         "resumed_from_step": record.resumed_from_step,

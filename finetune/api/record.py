@@ -100,7 +100,8 @@ class TrainingProgress(WireModel):
     tokens_seen: Count
     """Over all ranks and epochs, without padding."""
     tokens_per_second: float | None = None
-    """Over all ranks, in recent steps; None until it is known."""
+    """Over all ranks: of the last 20 steps, or of all steps of the attempt until so many follow an evaluation or a checkpoint; None until
+    it is known."""
     eta_seconds: float | None = None
     """Until the last training step, without evaluation and export; None until it is known."""
     run: Annotated[str, Field(max_length=64)] | None = None

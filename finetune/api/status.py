@@ -141,12 +141,14 @@ class Progress(WireModel):
         None, description="Tokens trained on so far, over all workers: prompts and answers, repeated in each epoch, without padding."
     )
     tokens_per_second: str | None = Field(
-        None, description="Tokens per second over all workers in recent training steps; missing when no attempt runs."
+        None,
+        description="Tokens per second over all workers: of the last 20 training steps, or of all of the attempt until 20 follow an"
+        " evaluation or a checkpoint; missing when no attempt runs.",
     )
     slower_percent: int | None = Field(
         None,
         description="By how much tokensPerSecond is below the highest that any attempt of the job has reported, in percent; missing below"
-        " 25, and when no attempt runs.",
+        " 25, and when the job's own training does not run.",
     )
     eta_seconds: int | None = Field(
         None,

@@ -80,9 +80,10 @@ class Progress:
         self._times.clear()
 
     def to_record(self, at: tuple[int, int] | None = None) -> TrainingProgress:
-        """Return the progress for the record; rate and ETA are over the last `RATE_WINDOW_STEPS` steps, None if unknown.
+        """Return the progress for the record; rate and ETA are None if unknown.
 
-        `at` is as in `mark`.
+        The ETA is over the last `RATE_WINDOW_STEPS` steps, or those since a pause; so is the rate if there are as many, else it is over all
+        steps of the attempt: that of one or two says more about their texts than about the speed. `at` is as in `mark`.
         """
         step, tokens_seen = at if at is not None else (self.step, self.tokens_seen)
         rate = self.step_tokens / self.step_seconds if self.step_seconds > 0 else None
@@ -90,7 +91,8 @@ class Progress:
         if len(self._times) >= 2:
             (begin, first_step, first_tokens), (end, last_step, last_tokens) = self._times[0], self._times[-1]
             seconds = max(end - begin, 1e-9)
-            rate = (last_tokens - first_tokens) / seconds
+            if len(self._times) > RATE_WINDOW_STEPS:
+                rate = (last_tokens - first_tokens) / seconds
             eta = (self.total_steps - step) * seconds / max(1, last_step - first_step)
         return TrainingProgress(
             step=step, total_steps=self.total_steps, epoch=step / self.steps_per_epoch, tokens_seen=tokens_seen,

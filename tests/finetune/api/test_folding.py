@@ -83,8 +83,16 @@ def test_an_attempt_is_compared_with_those_before_it() -> None:
 
 def test_another_run_of_the_job_and_other_stages_have_no_rate_to_compare() -> None:
     fast = fold(status(attempt()), record(progress=running_at(1000)), NOW)
-    for sequence, progress in ((4, running_at(10, run="ablation dropout")), (5, None)):
-        slow = fold(fold(fast, record(sequence=3, progress=running_at(100)), NOW), record(sequence=sequence, progress=progress), NOW)
+    slower = fold(fast, record(sequence=3, progress=running_at(100)), NOW)
+    assert slower.progress is not None
+    assert slower.progress.slower_percent == 90
+    for progress, stage in (
+        (running_at(10, run="ablation dropout"), "Training"),
+        (None, "EvaluatingFinal"),
+        (running_at(100), "Exporting"),
+        (running_at(2000), "Exporting"),
+    ):
+        slow = fold(slower, record(sequence=4, progress=progress, stage=stage), NOW)
         assert slow.progress is not None
         assert slow.attempts is not None
         assert slow.progress.slower_percent is None

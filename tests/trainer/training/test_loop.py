@@ -191,8 +191,33 @@ def test_rate_and_eta_come_from_steps_alone_and_outlive_a_pause() -> None:
     progress.mark(500.0)
     progress.step, progress.tokens_seen = 2, 150
     progress.mark(502.0)
-    assert progress.to_record().tokens_per_second == pytest.approx(50.0)
+    assert (progress.to_record().tokens_per_second, progress.to_record().eta_seconds) == (pytest.approx(37.5), pytest.approx(16.0))
     assert (progress.step_seconds, progress.step_tokens) == (pytest.approx(4.0), 150)
+
+
+def test_the_rate_is_that_of_the_last_twenty_steps_or_of_all_until_so_many_follow_a_pause() -> None:
+    progress, now, rates = Progress(total_steps=200, steps_per_epoch=5), 0.0, list[float | None]()
+
+    def take(steps: int, tokens: int) -> None:
+        nonlocal now
+        for _ in range(steps):
+            if progress.paused:
+                progress.mark(now)
+            now += 1.0
+            progress.step += 1
+            progress.tokens_seen += tokens
+            progress.mark(now)
+            rates.append(progress.to_record().tokens_per_second)
+
+    take(20, 100)
+    take(20, 300)
+    assert rates[19:] == pytest.approx([(100 * (20 - n) + 300 * n) / 20 for n in range(21)])
+    progress.pause()
+    rates.clear()
+    take(19, 500)
+    assert rates == pytest.approx([(20 * 100 + 20 * 300 + n * 500) / (40 + n) for n in range(1, 20)])
+    take(1, 500)
+    assert rates[-1] == pytest.approx(500)
 
 
 def test_a_step_takes_the_time_until_its_figures_are_there_though_the_next_is_launched_before() -> None:
