@@ -5,7 +5,8 @@ tests/finetune/cli/test_fetched_once.py (whole runs).
 """
 
 import logging
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,6 +21,10 @@ from trainer.preflight.rewriters import located_at
 from trainer.reporting.stageclock import StageClock
 
 logger = logging.getLogger(__name__)
+
+NODES_SECONDS = 300.0
+"""As long as Ray Train waits for workers to start, before what it says of those that are missing is better than silence."""
+NODES_POLL_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -40,7 +45,7 @@ def fetch_for_ranks(config: TrainConfig, inputs: Inputs, clock: StageClock) -> I
     if wanted:
         clock.begin(TimedStage.FETCH)
         if config.on_cluster:
-            fetch_on_nodes(wanted)
+            fetch_on_nodes(wanted, config.workers.workers)
         else:
             fetch_here(wanted)
     return inputs
@@ -62,20 +67,44 @@ def fetch_here(wanted: Sequence[Wanted]) -> None:
         logger.info("%s: %s", each.field, located_at(each.field, each.model).source)
 
 
-def fetch_on_nodes(wanted: Sequence[Wanted]) -> None:
-    """Have the files on every node that has ranks, by one process on each, which is not closed; raises what it raises."""
+def fetch_on_nodes(wanted: Sequence[Wanted], workers: int) -> None:
+    """Have the files on every node that has ranks, by one process on each, which is not closed; raises what it raises.
+
+    `workers` is how many such nodes there will be.
+    """
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    fetch = ray.remote(num_cpus=0, max_retries=0)(fetch_here)
-    # The head's node has no processors for ranks.
-    nodes = [node["NodeID"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU", 0) > 0]
+    # A process that has the token must not wait for other work afterwards: max_calls ends it.
+    fetch = ray.remote(num_cpus=0, max_retries=0, max_calls=1)(fetch_here)
+    nodes = await_nodes(workers)
     pending = [fetch.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote(list(wanted)) for node in nodes]
     try:
         ray.get(pending)
     except ray.exceptions.RayTaskError as error:
         cause: Any = error.cause
         raise cause if isinstance(cause, Exception) else error from error
+
+
+def await_nodes(workers: int, clock: Callable[[], float] = time.monotonic, sleep: Callable[[float], None] = time.sleep) -> list[str]:
+    """Return the nodes that can have ranks, once as many as `workers` are there, or NODES_SECONDS later those that are."""
+    deadline = clock() + NODES_SECONDS
+    nodes = _nodes()
+    if len(nodes) < workers:
+        logger.info("waiting up to %.0f s for %d worker nodes to fetch on; %d are there", NODES_SECONDS, workers, len(nodes))
+    while len(nodes) < workers and clock() < deadline:
+        sleep(NODES_POLL_SECONDS)
+        nodes = _nodes()
+    if len(nodes) < workers:
+        logger.warning("%d of %d worker nodes have not joined within %.0f s", workers - len(nodes), workers, NODES_SECONDS)
+    return nodes
+
+
+def _nodes() -> list[str]:
+    import ray
+
+    # The head's node has no processors for ranks.
+    return [node["NodeID"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU", 0) > 0]
 
 
 def _with_pinned_base(inputs: Inputs) -> Inputs:

@@ -20,6 +20,8 @@ class WatchedHub(HubServer):
         self.rows = rows
         self.askers: list[tuple[str, list[str]]] = []
         """Each request, with the command line of the program that sent it."""
+        self.programs: set[psutil.Process] = set()
+        """Those that sent requests."""
 
 
 class WatchingHandler(DatasetHandler):
@@ -38,7 +40,10 @@ class WatchingHandler(DatasetHandler):
         super().answer()
 
     def note(self) -> None:
-        self.server.askers.append((f"{self.command} {self.path}", command_of(self.client_address[1])))
+        program = program_at(self.client_address[1])
+        if program is not None:
+            self.server.programs.add(program)
+        self.server.askers.append((f"{self.command} {self.path}", program.cmdline() if program is not None else []))
 
     def at(self, revision: str) -> tuple[str, Path | None]:
         if not self.of_rows:
@@ -46,12 +51,12 @@ class WatchingHandler(DatasetHandler):
         return COMMIT, self.server.rows if revision in ("", "main", COMMIT) else None
 
 
-def command_of(port: int) -> list[str]:
-    """Return the command line of the program whose connection has this port at its end."""
+def program_at(port: int) -> psutil.Process | None:
+    """Return the program whose connection has this port at its end."""
     for connection in psutil.net_connections("tcp4"):
         if connection.laddr and connection.laddr.port == port and connection.pid is not None:
-            return psutil.Process(connection.pid).cmdline()
-    return []
+            return psutil.Process(connection.pid)
+    return None
 
 
 @contextmanager
