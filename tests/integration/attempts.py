@@ -55,7 +55,13 @@ class Attempt:
         ray_job = self.ray_job()
         name = progress_name("bot", ray_job["metadata"]["ownerReferences"][0]["uid"], 1)
         text = record_text(cluster=ray_job["status"]["rayClusterName"], **fields)
-        self.plane.api.request("PATCH", f"{CONFIG_MAPS.format(self.namespace)}/{name}", {"data": {"record.json": text}}, MERGE)
+        path, data = CONFIG_MAPS.format(self.namespace), {"record.json": text}
+        if self.plane.api.exists(f"{path}/{name}"):
+            self.plane.api.request("PATCH", f"{path}/{name}", {"data": data}, MERGE)
+            return
+        owners = [{**ray_job["metadata"]["ownerReferences"][0], "blockOwnerDeletion": False}]
+        metadata = {"name": name, "labels": ray_job["metadata"]["labels"], "ownerReferences": owners}
+        self.plane.api.request("POST", path, {"metadata": metadata, "data": data})
 
     def driver_fails(self) -> dict[str, Any]:
         """Play a driver that has lost a worker, and what KubeRay makes of its end; return the attempt."""

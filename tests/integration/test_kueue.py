@@ -160,9 +160,16 @@ async def test_a_job_whose_queue_is_not_there_says_so_and_fails_once_it_has_wait
 @pytest.mark.usefixtures("kueue")
 async def test_a_job_in_a_stopped_queue_waits_in_it_and_one_that_is_deactivated_waits_for_somebody(operator: Operator) -> None:
     cluster_queue = await queue(operator, cpu="1", memory="6Gi")
-    await operator.create(queued_job())
-    await told(operator, "bot", "True", "Pending")
+    # Kueue says nothing more of a Workload that it has found no room for before the queue was stopped.
     await operator.client.patch(CLUSTER_QUEUES, cluster_queue, None, {"spec": {"stopPolicy": "Hold"}})
+
+    async def stopped() -> bool:
+        item = await operator.client.get(CLUSTER_QUEUES, cluster_queue, None)
+        conditions = (item.get("status") or {}).get("conditions") or []
+        return any((each["type"], each["status"]) == ("Active", "False") for each in conditions)
+
+    await operator.run_until(stopped, "the queue is stopped")
+    await operator.create(queued_job())
     await told(operator, "bot", "True", "Inadmissible", f"ClusterQueue {cluster_queue} is inactive")
     [workload] = await operator.names(WORKLOADS, None)
     await operator.client.patch(WORKLOADS, workload, operator.namespace, {"spec": {"active": False}})

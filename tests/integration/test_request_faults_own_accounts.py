@@ -9,7 +9,7 @@ import pytest
 from tests.cluster.controlplane import ControlPlane
 from tests.integration.requestfaults import CASES, OWN, Case, Served, check, serving
 
-pytestmark = [pytest.mark.integration, pytest.mark.fault]
+pytestmark = [pytest.mark.integration, pytest.mark.fault, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")

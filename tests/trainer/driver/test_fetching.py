@@ -196,6 +196,7 @@ print(json.dumps(said), flush=True)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 @pytest.mark.xdist_group("training")
 def test_each_node_of_a_cluster_fetches_once_also_a_late_one_and_its_ranks_ask_nobody(tmp_path: Path) -> None:
