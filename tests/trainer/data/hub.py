@@ -7,10 +7,9 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from threading import Thread
 from urllib.parse import parse_qs
 
-from tests.trainer.model.hub_server import NAME, Behavior, Handler, HubServer, etag_of
+from tests.trainer.model.hub_server import NAME, Behavior, Handler, HubServer, etag_of, serving
 
 
 class DatasetHandler(Handler):
@@ -33,12 +32,5 @@ def dataset_hub(folder: Path, behavior: Behavior = Behavior.OPEN) -> Iterator[Hu
     """Run the hub for as long as the block lasts."""
     server = HubServer(folder, behavior)
     server.RequestHandlerClass = DatasetHandler
-    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-    thread.start()
-    try:
+    with serving(server):
         yield server
-    finally:
-        server.released.set()
-        server.shutdown()
-        thread.join()
-        server.server_close()

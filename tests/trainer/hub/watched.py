@@ -3,12 +3,11 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from threading import Thread
 
 import psutil
 
 from tests.trainer.data.hub import DatasetHandler
-from tests.trainer.model.hub_server import COMMIT, Behavior, HubServer
+from tests.trainer.model.hub_server import COMMIT, Behavior, HubServer, serving
 
 
 class WatchedHub(HubServer):
@@ -62,13 +61,5 @@ def program_at(port: int) -> psutil.Process | None:
 @contextmanager
 def watched_hub(model: Path, rows: Path, behavior: Behavior = Behavior.GATED) -> Iterator[WatchedHub]:
     """Run the hub for as long as the block lasts."""
-    server = WatchedHub(model, rows, behavior)
-    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-    thread.start()
-    try:
+    with serving(WatchedHub(model, rows, behavior)) as server:
         yield server
-    finally:
-        server.released.set()
-        server.shutdown()
-        thread.join()
-        server.server_close()

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from enum import StrEnum
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import unquote
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -131,10 +131,19 @@ def etag_of(file: Path) -> str:
     return hashlib.sha1(file.read_bytes()).hexdigest()  # noqa: S324  (as git names a file)
 
 
+Hub = TypeVar("Hub", bound=HubServer)
+
+
 @contextmanager
 def hub_server(folder: Path, behavior: Behavior = Behavior.OPEN) -> Iterator[HubServer]:
-    """Run the server in a thread for as long as the block lasts."""
-    server = HubServer(folder, behavior)
+    """Run the hub for as long as the block lasts."""
+    with serving(HubServer(folder, behavior)) as server:
+        yield server
+
+
+@contextmanager
+def serving(server: Hub) -> Iterator[Hub]:
+    """Run a hub of any kind in a thread for as long as the block lasts."""
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()
     try:
